@@ -1,0 +1,1 @@
+"""Queries made from recordings, and how often they are answered rightly."""

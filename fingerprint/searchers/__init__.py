@@ -1,0 +1,1 @@
+"""Nearest neighbours by inner product: one contract, an exact and a fast implementation."""
