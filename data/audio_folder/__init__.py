@@ -1,0 +1,1 @@
+"""Any folder of audio, with or without a manifest."""
