@@ -1,0 +1,325 @@
+"""Any audio file or array -> mono float32 at one sample rate, whole or in bounded blocks.
+
+Channels are averaged, then resampled by a streaming resampler, so that an hour of audio needs no
+more memory than a block of it, and one block after the other is the whole file.
+
+A file that ends before its header says (a download that broke off, a full disk) is refused: what
+is missing could not be recognised later, and nobody would know. Streams that declare no length
+(Ogg Vorbis, Opus, MP3 without a Xing header, WAV written to a pipe) are read to where they end.
+"""
+
+import math
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+
+from fingerprint.errors import FingerprintError
+
+AUDIO_SUFFIXES = frozenset(
+    {".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus"}
+    | {".rf64", ".w64", ".wav", ".wave"}
+)
+
+# Half a step of 16-bit audio: whatever stays below would be all zeros in a 16-bit file.
+_SILENT_PEAK = 2.0**-16
+# Decoders overshoot full scale by a little; floats on the scale of 16-bit integers do by far.
+_LOUDEST_PEAK = 16.0
+_SHORTEST_S = 0.001
+# soxr's "HQ" takes hardly longer than its lower qualities, and far less than the decoding.
+_RESAMPLER_QUALITY = "HQ"
+# Longer than the resampler's impulse response, so that an excerpt equals that part of the whole.
+_EXCERPT_MARGIN_S = 0.25
+# Encoder delay and padding make an MP3 a few frames shorter or longer than its header says.
+_LENGTH_TOLERANCE_S = 0.1
+_DEFAULT_BLOCK_S = 30.0
+_MAX_VALUES_PER_BLOCK = 2**24
+_MIN_SAMPLE_RATE_HZ = 1000
+# Writers to a pipe put this chunk size, or a greater one, where they cannot know the length.
+_UNKNOWN_CHUNK_SIZE = 0x7FFF0000
+_CUT_CHUNK = re.compile(r"^ *(?:data|SSND) *: *(\d+) \(should be (\d+)\)", re.MULTILINE)
+# These fit into int16, which libsndfile decodes several times faster than it converts to float.
+_INT16_SUBTYPES = frozenset({"PCM_16", "PCM_S8", "PCM_U8"})
+_FULL_SCALE = {"int8": 2.0**7, "uint8": 2.0**7, "int16": 2.0**15, "int32": 2.0**31}
+
+
+class AudioError(FingerprintError):
+    """Audio that cannot be read or used, in one sentence with its path."""
+
+
+def read_audio(
+    path: str | Path, sample_rate_hz: int, start_s: float = 0.0, duration_s: float | None = None
+) -> np.ndarray:
+    """Read a file, or an excerpt of it, as mono audio.
+
+    Args:
+        path: a file in any format that libsndfile decodes.
+        sample_rate_hz: the rate to resample to.
+        start_s: where the excerpt starts.
+        duration_s: its length; it is shorter where the file ends. None: up to the end.
+
+    Returns:
+        Samples ``(n_samples,)`` float32 in [-1, 1]; an excerpt holds the samples of the whole.
+
+    Raises:
+        AudioError: the file cannot be read, or nothing in it (or in the excerpt) can be used.
+    """
+    path = str(path)
+    if not start_s >= 0 or (duration_s is not None and not duration_s > 0):
+        raise AudioError(
+            f"start_s {start_s} and duration_s {duration_s} are no excerpt of {path}: "
+            "choose a start of at least 0 and a positive duration."
+        )
+    # At whole seconds the samples of both rates coincide, so that excerpt and whole are in phase.
+    first_s = max(0, math.floor(start_s - _EXCERPT_MARGIN_S))
+    start = round((start_s - first_s) * sample_rate_hz)
+    stop = None if duration_s is None else start + round(duration_s * sample_rate_hz)
+    with _open(path) as sound:
+        if start_s > 0 and start_s >= sound.frames / sound.samplerate:
+            raise AudioError(
+                f"{path} ends after {sound.frames / sound.samplerate:.2f} s, before the excerpt "
+                f"that starts at {start_s} s."
+            )
+        last_s = math.inf if stop is None else first_s + stop / sample_rate_hz + _EXCERPT_MARGIN_S
+        blocks = _mono_blocks(sound, path, _DEFAULT_BLOCK_S, first_s, last_s)
+        samples = _collect(blocks, sound.samplerate, sample_rate_hz)[start:stop]
+    _check_usable(path, len(samples), _peak(samples), sample_rate_hz)
+    return samples
+
+
+def iter_blocks(
+    path: str | Path, sample_rate_hz: int, block_s: float = _DEFAULT_BLOCK_S
+) -> Iterator[np.ndarray]:
+    """Read a file block by block in bounded memory; one after the other they are ``read_audio``.
+
+    Args:
+        path: a file in any format that libsndfile decodes.
+        sample_rate_hz: the rate to resample to.
+        block_s: seconds of audio that are held at once.
+
+    Yields:
+        Samples ``(n_samples,)`` float32 in [-1, 1]; n varies from block to block.
+
+    Raises:
+        AudioError: as ``read_audio``, as soon as it can be known; that a file is silent or ends
+            too early is known at its end.
+    """
+    path = str(path)
+    n_samples, peak = 0, 0.0
+    with _open(path) as sound:
+        blocks = _mono_blocks(sound, path, block_s, 0, math.inf)
+        for block in _resample(blocks, sound.samplerate, sample_rate_hz):
+            n_samples += len(block)
+            peak = max(peak, _peak(block))
+            yield block
+    _check_usable(path, n_samples, peak, sample_rate_hz)
+
+
+def from_array(samples: np.ndarray, sample_rate_hz: int, target_sample_rate_hz: int) -> np.ndarray:
+    """Bring audio that is already in memory into the form that ``read_audio`` returns.
+
+    Args:
+        samples: ``(n,)`` or ``(n, n_channels)``: float in [-1, 1], or int8, uint8, int16 or
+            int32 on their full scale.
+        sample_rate_hz: the rate of ``samples``.
+        target_sample_rate_hz: the rate to resample to.
+
+    Returns:
+        Samples ``(n_samples,)`` float32 in [-1, 1].
+
+    Raises:
+        AudioError: the array or a rate is not audio, or nothing in it can be used.
+    """
+    name = "the array"
+    samples = np.asarray(samples)
+    for rate in (sample_rate_hz, target_sample_rate_hz):
+        if not rate >= _MIN_SAMPLE_RATE_HZ or rate % 1:
+            raise AudioError(
+                f"A sample rate of {rate!r} Hz is not a whole number of at least "
+                f"{_MIN_SAMPLE_RATE_HZ}."
+            )
+    if samples.ndim not in (1, 2) or (samples.ndim == 2 and samples.shape[1] > len(samples) > 0):
+        raise AudioError(
+            f"Audio in an array has the shape (n_samples,) or (n_samples, n_channels), "
+            f"not {samples.shape}."
+        )
+    if not (samples.dtype.kind == "f" or samples.dtype.name in _FULL_SCALE):
+        raise AudioError(
+            f"Audio in an array is float, or one of {', '.join(_FULL_SCALE)}, not {samples.dtype}."
+        )
+    mono = _downmix(samples if samples.ndim == 2 else samples[:, None])
+    _check_values(mono, name, 0.0, int(sample_rate_hz))
+    result = _collect([mono], int(sample_rate_hz), int(target_sample_rate_hz))
+    _check_usable(name, len(result), _peak(result), target_sample_rate_hz)
+    return result
+
+
+def find_audio(paths: Iterable[str | Path]) -> list[str]:
+    """List audio files: files as they are given, folders walked in sorted order.
+
+    A file is taken whatever its name; in folders the suffix decides, and hidden files are left
+    out. Every path appears once, where it was first met.
+
+    Raises:
+        AudioError: a path does not exist, or a folder holds no audio.
+    """
+    found: dict[str, None] = {}
+    for path in map(Path, paths):
+        if path.is_dir():
+            inside = _walk(path)
+            if not inside:
+                raise AudioError(
+                    f"{path} holds no audio files (looked for {', '.join(sorted(AUDIO_SUFFIXES))})."
+                )
+            found.update(dict.fromkeys(inside))
+        elif path.exists():
+            found[str(path)] = None
+        else:
+            raise AudioError(f"{path} does not exist.")
+    return list(found)
+
+
+def _walk(folder: Path) -> list[str]:
+    found = []
+    for parent, folders, files in os.walk(folder):
+        folders.sort()
+        for name in sorted(files):
+            if Path(name).suffix.lower() in AUDIO_SUFFIXES and not name.startswith("."):
+                found.append(str(Path(parent, name)))
+    return found
+
+
+def _open(path: str) -> soundfile.SoundFile:
+    """Open a file, with a sentence for each reason why that does not work."""
+    try:
+        # libsndfile has one message for a missing, a forbidden and a foreign file.
+        with open(path, "rb") as file:
+            if not file.read(1):
+                raise AudioError(f"{path} is empty (0 bytes).")
+        sound = soundfile.SoundFile(path)
+    except OSError as error:
+        raise AudioError(f"{path} cannot be opened: {error.strerror or error}.") from error
+    except (soundfile.SoundFileError, ValueError) as error:
+        raise AudioError(
+            f"{path} is not an audio file that can be decoded (WAV, FLAC, MP3, Ogg Vorbis, Opus)."
+        ) from error
+    try:
+        _check_header(sound, path)
+    except AudioError:
+        sound.close()
+        raise
+    return sound
+
+
+def _check_header(sound: soundfile.SoundFile, path: str) -> None:
+    if sound.samplerate < _MIN_SAMPLE_RATE_HZ:
+        raise AudioError(
+            f"{path} says that its sample rate is {sound.samplerate} Hz, "
+            f"but less than {_MIN_SAMPLE_RATE_HZ} Hz is no audio."
+        )
+    # libsndfile shortens a chunk that runs over the end of the file and only logs that it did.
+    cut = _CUT_CHUNK.search(sound.extra_info)
+    if cut:
+        declared, present = map(int, cut.groups())
+        if present < declared < _UNKNOWN_CHUNK_SIZE:
+            raise AudioError(
+                f"{path} is truncated: its header declares {declared} bytes of audio, "
+                f"but it holds {present}."
+            )
+
+
+def _mono_blocks(
+    sound: soundfile.SoundFile, path: str, block_s: float, first_s: int, last_s: float
+) -> Iterator[np.ndarray]:
+    """Decode [first_s, last_s) of a file into checked mono blocks ``(n,)`` at its own rate."""
+    rate = sound.samplerate
+    first = first_s * rate
+    last = math.ceil(min(last_s * rate, sound.frames))
+    n_frames = max(1, min(round(block_s * rate), _MAX_VALUES_PER_BLOCK // sound.channels))
+    dtype = "int16" if sound.subtype in _INT16_SUBTYPES else "float32"
+    buffer = np.empty((min(n_frames, max(1, last - first)), sound.channels), dtype)
+    position = first
+    try:
+        if first:
+            sound.seek(first)
+        while position < last:
+            block = sound.read(out=buffer[: last - position])
+            if not len(block):
+                break
+            mono = _downmix(block)
+            _check_values(mono, path, position / rate, rate)
+            yield mono
+            position += len(block)
+    except soundfile.SoundFileError as error:
+        raise AudioError(
+            f"{path} is truncated or damaged: it declares {sound.frames / rate:.2f} s of audio, "
+            f"but decoding breaks off after {position / rate:.2f} s."
+        ) from error
+    if position < last - _LENGTH_TOLERANCE_S * rate:
+        raise AudioError(
+            f"{path} is truncated: it declares {sound.frames / rate:.2f} s of audio, "
+            f"but ends after {position / rate:.2f} s."
+        )
+
+
+def _downmix(samples: np.ndarray) -> np.ndarray:
+    """Mean over the channels of ``(n, n_channels)``, as a new float32 array ``(n,)``."""
+    full_scale = _FULL_SCALE.get(samples.dtype.name, 1.0)
+    if samples.dtype == np.uint8:
+        samples = samples.astype(np.int16) - 128
+    # Adding columns is ten times as fast as numpy's mean over so short an axis, and a matrix
+    # product would spread over all cores. What is not finite is found afterwards.
+    with np.errstate(invalid="ignore", over="ignore"):
+        mono = samples[:, 0].astype(np.float32)
+        for channel in range(1, samples.shape[1]):
+            mono += samples[:, channel]
+        mono *= np.float32(1 / (full_scale * samples.shape[1]))
+    return mono
+
+
+def _resample(blocks: Iterable[np.ndarray], from_hz: int, to_hz: int) -> Iterator[np.ndarray]:
+    """Resample a stream; blocks of at least one sample, clipped to [-1, 1]."""
+    stream = soxr.ResampleStream(from_hz, to_hz, 1, dtype="float32", quality=_RESAMPLER_QUALITY)
+    resampled = map(stream.resample_chunk, blocks) if from_hz != to_hz else blocks
+    for block in resampled:
+        if len(block):
+            yield np.clip(block, -1.0, 1.0)
+    tail = stream.resample_chunk(np.zeros(0, np.float32), last=True)
+    if len(tail):
+        yield np.clip(tail, -1.0, 1.0)
+
+
+def _collect(blocks: Iterable[np.ndarray], from_hz: int, to_hz: int) -> np.ndarray:
+    return np.concatenate([np.zeros(0, np.float32), *_resample(blocks, from_hz, to_hz)])
+
+
+def _peak(samples: np.ndarray) -> float:
+    return np.abs(samples).max(initial=0.0)
+
+
+def _check_values(mono: np.ndarray, name: str, start_s: float, rate: int) -> None:
+    peak = _peak(mono)
+    if not np.isfinite(peak):
+        at_s = start_s + int(np.argmin(np.isfinite(mono))) / rate
+        raise AudioError(f"{name} holds NaN or infinite samples, the first at {at_s:.3f} s.")
+    if peak > _LOUDEST_PEAK:
+        raise AudioError(
+            f"{name} peaks at {peak:.0f}, but floating-point audio lies between -1 and 1: "
+            "divide it by its full scale."
+        )
+
+
+def _check_usable(name: str, n_samples: int, peak: float, sample_rate_hz: int) -> None:
+    if n_samples == 0:
+        raise AudioError(f"{name} holds no audio.")
+    if n_samples < _SHORTEST_S * sample_rate_hz:
+        raise AudioError(
+            f"{name} holds less than {1000 * _SHORTEST_S:g} ms of audio ({n_samples} samples at "
+            f"{sample_rate_hz} Hz)."
+        )
+    if peak < _SILENT_PEAK:
+        raise AudioError(f"{name} is silent at {sample_rate_hz} Hz: there is nothing to recognise.")
