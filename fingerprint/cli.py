@@ -1,0 +1,217 @@
+"""The command line: verbs only. Whatever is heavy is imported inside the verb that needs it."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+from fingerprint.arguments import build_parser
+from fingerprint.errors import FingerprintError
+
+DONE, SOME_FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+class UsageError(Exception):
+    """Arguments that can only be seen to be wrong once the verb runs."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; errors become one sentence on stderr and the exit status."""
+    options = build_parser().parse_args(arguments)
+    try:
+        status = VERBS[options.verb](options)
+        sys.stdout.flush()
+        return status
+    except UsageError as error:
+        return _say(options, error, WRONG_USAGE)
+    except FingerprintError as error:
+        return _say(options, error, SOME_FAILED)
+    except KeyboardInterrupt:
+        return _say(options, "interrupted; what was finished is kept.", INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of the output has gone; without this the interpreter complains as it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("fingerprint"):
+            raise
+        sentence = (
+            f"this needs the package {error.name!r}, which is not installed; "
+            "run `pip install 'fingerprint[train]'`."
+        )
+        return _say(options, sentence, SOME_FAILED)
+
+
+def index(options: argparse.Namespace) -> int:
+    """Create or extend an index."""
+    from fingerprint.recognizer import create_or_open
+
+    recognizer = create_or_open(
+        options.index_dir, method=options.method, model=options.model, preset=options.preset
+    )
+    return _report(recognizer.add_files(options.paths))
+
+
+def query(options: argparse.Namespace) -> int:
+    """Identify files, one answer per file."""
+    from fingerprint.audio import AudioError, find_audio
+    from fingerprint.recognizer import open_recognizer
+
+    recognizer = open_recognizer(options.index_dir, model=options.model)
+    n_failed = 0
+    for path in options.paths:
+        try:
+            for file in find_audio([path]):
+                try:
+                    answer = recognizer.identify_file(file, top_k=options.top_k)
+                except AudioError as error:
+                    n_failed += _complain(error)
+                else:
+                    _print_answer(file, answer, options.format)
+        except AudioError as error:
+            n_failed += _complain(error)
+    return SOME_FAILED if n_failed else DONE
+
+
+def list_tracks(options: argparse.Namespace) -> int:
+    """List the tracks of an index."""
+    from fingerprint.store import Store
+
+    for track in Store.open(options.index_dir).tracks:
+        if options.format == "json":
+            row = {"track": track.name, "duration_s": round(track.duration_s, 3)}
+            print(json.dumps(row | {"rows": track.n_rows}, ensure_ascii=False))
+        else:
+            print(f"{track.duration_s:10.1f} s  {track.name}")
+    return DONE
+
+
+def remove(options: argparse.Namespace) -> int:
+    """Remove tracks from an index."""
+    from fingerprint.recognizer import remove_tracks
+
+    removed, unknown = remove_tracks(options.index_dir, options.tracks)
+    for name in unknown:
+        print(f"{options.index_dir} holds no track {name!r}; see `list`.", file=sys.stderr)
+    print(f"{len(removed)} removed, {len(unknown)} not found")
+    return SOME_FAILED if unknown else DONE
+
+
+def info(options: argparse.Namespace) -> int:
+    """Say what an index is and holds."""
+    from fingerprint.recognizer import describe_index
+    from fingerprint.store import Store
+
+    facts = describe_index(options.index_dir)
+    if options.verify:
+        Store.open(options.index_dir).verify()
+        facts["verified"] = True
+    _print_facts(facts, options.format)
+    return DONE
+
+
+def describe(options: argparse.Namespace) -> int:
+    """Say how large the network of a configuration is and what it costs."""
+    from fingerprint.config import load_config
+    from fingerprint.describe import describe
+
+    _print_facts(describe(load_config(options.config)), options.format)
+    return DONE
+
+
+def generate(options: argparse.Namespace) -> int:
+    """Fingerprint a collection into a store."""
+    from fingerprint.recognizer import generate_store
+
+    return _report(
+        generate_store(
+            options.store_dir,
+            options.paths,
+            model=options.model,
+            manifest=options.manifest,
+            kind=options.kind,
+            split=options.split,
+            dtype=options.dtype,
+            shard=options.shard,
+        )
+    )
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """Put the same synthesised queries to every index and count the right answers."""
+    from fingerprint.evaluation import run, tables
+
+    settings = {name: getattr(options, name) for name in run.SETTINGS}
+    result = run.evaluate(options.index_dirs, **settings)
+    if options.output:
+        with open(options.output, "w", encoding="utf-8") as file:
+            json.dump(result, file, indent=1)
+    print(tables.render(result, options.format))
+    return DONE
+
+
+def demo(options: argparse.Namespace) -> int:
+    """Train, index and identify on synthesised music."""
+    from fingerprint import demo
+
+    demo.run(options.workdir, seed=options.seed)
+    return DONE
+
+
+VERBS = {
+    "index": index,
+    "query": query,
+    "list": list_tracks,
+    "remove": remove,
+    "info": info,
+    "describe": describe,
+    "generate": generate,
+    "evaluate": evaluate,
+    "demo": demo,
+}
+
+
+def _say(options: argparse.Namespace, sentence: object, status: int) -> int:
+    print(f"fingerprint {options.verb}: {sentence}", file=sys.stderr)
+    return status
+
+
+def _report(report) -> int:
+    for path, sentence in report.failed:
+        # Most sentences name their file; where one does not, the reader still has to know.
+        print(sentence if path in sentence else f"{path}: {sentence}", file=sys.stderr)
+    print(
+        f"{len(report.added)} added, {len(report.skipped)} already there, "
+        f"{len(report.failed)} failed"
+    )
+    return SOME_FAILED if report.failed else DONE
+
+
+def _complain(error: Exception) -> int:
+    print(error, file=sys.stderr)
+    return 1
+
+
+def _print_answer(path: str, answer, output_format: str) -> None:
+    if output_format == "json":
+        print(json.dumps({"query": path} | answer.to_dict(), ensure_ascii=False), flush=True)
+        return
+    print(f"{path}: {answer.verdict.replace('_', ' ')}")
+    for rank, match in enumerate(answer.matches, 1):
+        print(
+            f"  {rank:2d}.  score {match.score:9.3f}  "
+            f"query {match.query_start_s:7.2f}-{match.query_end_s:.2f} s  at "
+            f"{match.reference_start_s:8.2f}-{match.reference_end_s:.2f} s of  {match.track}"
+        )
+    sys.stdout.flush()
+
+
+def _print_facts(facts: dict, output_format: str) -> None:
+    if output_format == "json":
+        print(json.dumps(facts, ensure_ascii=False))
+        return
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        text = f"{value:,}" if isinstance(value, int) else str(value)
+        print(f"{name.replace('_', ' '):{width}}  {text}")
