@@ -257,7 +257,7 @@ def _mono_blocks(
     except soundfile.SoundFileError as error:
         raise AudioError(
             f"{path} is truncated or damaged: it declares {sound.frames / rate:.2f} s of audio, "
-            f"but decoding breaks off after {position / rate:.2f} s."
+            f"but decoding breaks off after {sound.tell() / rate:.2f} s."
         ) from error
     if position < last - _LENGTH_TOLERANCE_S * rate:
         raise AudioError(
