@@ -1,0 +1,87 @@
+"""Folders that hold an index: written whole or not at all, and held against digests when read."""
+
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Callable
+
+from fingerprint.searchers.contract import SearchError
+
+FORMAT = "fingerprint-scann-index"
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+
+
+def write_index_folder(
+    folder: str | os.PathLike, write_files: Callable[[pathlib.Path], None], description: dict
+) -> None:
+    """Replace ``folder`` by one with new files and a manifest of their SHA-256 digests.
+
+    Args:
+        folder: created with its parents; an index that it already holds is replaced.
+        write_files: writes the files into the empty folder that it is given.
+        description: JSON-able; ``read_index_folder`` returns it.
+
+    Raises:
+        SearchError: the folder holds something else than an index.
+        OSError: it cannot be written.
+    """
+    folder = pathlib.Path(folder)
+    if folder.exists() and not (folder / MANIFEST).exists() and any(folder.iterdir()):
+        raise SearchError(f"{folder} holds something else than a search index; choose another.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    work = pathlib.Path(tempfile.mkdtemp(prefix=f"{folder.name}.tmp-", dir=folder.parent))
+    try:
+        written = work / "new"
+        written.mkdir()
+        write_files(written)
+        manifest = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "description": description,
+            "files": {path.name: _digest(path) for path in sorted(written.iterdir())},
+        }
+        (written / MANIFEST).write_text(json.dumps(manifest, indent=1))
+        if folder.exists():
+            folder.rename(work / "old")
+        written.rename(folder)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def read_index_folder(folder: str | os.PathLike) -> dict:
+    """Check every file of an index folder and return its description.
+
+    Raises:
+        SearchError: the folder is missing, foreign, damaged or of another format version.
+    """
+    folder = pathlib.Path(folder)
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        found = (manifest["format"], manifest["format_version"])
+        description, digests = manifest["description"], dict(manifest["files"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise SearchError(
+            f"{folder} holds no search index that can be read; build it again."
+        ) from error
+    if found != (FORMAT, FORMAT_VERSION):
+        raise SearchError(
+            f"{folder} holds {found[0]!r} of format version {found[1]!r}, but this program reads "
+            f"{FORMAT!r} of version {FORMAT_VERSION}; build it again."
+        )
+    # ScaNN would unpickle a file of a certain name if somebody added it.
+    if {path.name for path in folder.iterdir()} != {*digests, MANIFEST}:
+        raise SearchError(f"{folder} holds other files than its search index; build it again.")
+    for name, digest in digests.items():
+        path = folder / name
+        if path.suffix == ".pkl" or not path.is_file() or _digest(path) != digest:
+            raise SearchError(f"{path} is damaged or foreign; build the index again.")
+    return description
+
+
+def _digest(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,184 @@
+import numpy as np
+import pytest
+
+from fingerprint import alignment
+from fingerprint.alignment import align
+from fingerprint.searchers import ExactSearcher, SearchError
+
+DIM = 16
+
+
+def unit(vectors):
+    return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def make_store(rng, lengths):
+    """Vectors ``(n, d)``, first rows and lengths of tracks that lie one behind the other."""
+    n_rows = np.array(lengths)
+    vectors = unit(rng.standard_normal((n_rows.sum(), DIM)))
+    return vectors, np.cumsum(n_rows) - n_rows, n_rows
+
+
+def all_rows(queries, n):
+    """Every row of the store as a candidate of every segment."""
+    return np.broadcast_to(np.arange(n), (*queries.shape[:2], n))
+
+
+def brute_force(queries, vectors, first_rows, n_rows):
+    """Best (score, -shift, -start) of each track over every shift and every start with overlap."""
+    m = queries.shape[1]
+    best = {}
+    for track, (first, n) in enumerate(zip(first_rows, n_rows, strict=True)):
+        places = []
+        for shift, query in enumerate(queries):
+            for start in range(1 - m, n):
+                inside = [j for j in range(m) if 0 <= start + j < n]
+                total = sum(float(query[j] @ vectors[first + start + j]) for j in inside)
+                places.append((total / m, -shift, -start, len(inside)))
+        if places:
+            best[track] = max(places)
+    return best
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize("n_shifts", [1, 3])
+@pytest.mark.parametrize("m", [1, 2, 5, 12])
+def test_equals_brute_force_over_all_starts_and_shifts(rng, m, n_shifts, dtype):
+    vectors, first_rows, n_rows = make_store(rng, [7, 1, 0, 4, 20, 1, 9])
+    vectors = vectors.astype(dtype)
+    queries = unit(rng.standard_normal((n_shifts, m, DIM)))
+    found = align(queries, all_rows(queries, len(vectors)), vectors, first_rows, n_rows, 10)
+    expected = brute_force(queries, vectors.astype(np.float32), first_rows, n_rows)
+    assert {h.track for h in found} == set(expected)
+    assert [h.score for h in found] == sorted((h.score for h in found), reverse=True)
+    for hypothesis in found:
+        score, shift, start, n_overlapping = expected[hypothesis.track]
+        assert hypothesis.score == pytest.approx(score, abs=1e-6)
+        assert (hypothesis.shift, hypothesis.start_segment) == (-shift, -start)
+        assert hypothesis.n_overlapping == n_overlapping
+
+
+@pytest.mark.parametrize(
+    ("start", "m", "n_overlapping"),
+    [(0, 10, 10), (4, 3, 3), (-4, 9, 5), (7, 8, 3), (-2, 15, 10), (9, 5, 1), (-3, 4, 1)],
+)
+def test_finds_a_planted_sequence_also_where_it_overhangs(rng, start, m, n_overlapping):
+    vectors, first_rows, n_rows = make_store(rng, [12, 10, 15])
+    queries = unit(rng.standard_normal((4, m, DIM)))
+    inside = [j for j in range(m) if 0 <= start + j < 10]
+    queries[2, inside] = vectors[first_rows[1] + start + np.array(inside)]
+    ids, _ = ExactSearcher(vectors).search(queries.reshape(-1, DIM), 3)
+    best = align(queries, ids.reshape(4, m, 3), vectors, first_rows, n_rows, 1)[0]
+    assert (best.track, best.shift, best.start_segment) == (1, 2, start)
+    assert best.score == pytest.approx(n_overlapping / m, abs=1e-6)
+    assert best.n_overlapping == n_overlapping
+
+
+def test_inside_a_track_it_is_the_published_search(rng):
+    """evaluate of NAFP: unique(I[j] - j), scored by the mean inner product along the diagonal."""
+    vectors, first_rows, n_rows = make_store(rng, [300, 300])
+    for start in rng.integers(0, 281, 20):
+        query = unit(vectors[300 + start : 319 + start] + 0.25 * rng.standard_normal((19, DIM)))
+        ids, _ = ExactSearcher(vectors).search(query, 20)
+        starts = np.unique(ids - np.arange(19)[:, None])
+        starts = starts[(starts >= 0) & (starts + 19 <= len(vectors))]
+        scores = [np.mean(np.diag(query @ vectors[s : s + 19].T)) for s in starts]
+        best = align(query[None], ids[None], vectors, first_rows, n_rows, 1)[0]
+        assert first_rows[best.track] + best.start_segment == starts[np.argmax(scores)]
+        assert best.score == pytest.approx(max(scores), abs=1e-6)
+        assert best.start_segment == start
+
+
+def test_never_runs_over_a_border(rng):
+    vectors, first_rows, n_rows = make_store(rng, [8, 8])
+    queries = vectors[None, 4:12]
+    found = align(queries, all_rows(queries, 16), vectors, first_rows, n_rows, 2)
+    assert {(h.track, h.start_segment, h.n_overlapping) for h in found} == {(0, 4, 4), (1, -4, 4)}
+    assert [h.score for h in found] == pytest.approx([0.5, 0.5])
+
+
+def test_of_equal_tracks_the_first_stands_first(rng):
+    vectors, first_rows, n_rows = make_store(rng, [5, 5, 5])
+    vectors[5:10] = vectors[10:15] = vectors[:5]
+    queries = vectors[None, 1:4].repeat(2, 0)
+    found = align(queries, all_rows(queries, 15), vectors, first_rows, n_rows, 3)
+    assert [(h.track, h.shift, h.start_segment) for h in found] == [(0, 0, 1), (1, 0, 1), (2, 0, 1)]
+
+
+def test_only_proposed_places_are_scored(rng):
+    vectors, first_rows, n_rows = make_store(rng, [10, 10])
+    queries = vectors[None, 2:5]
+    ids = np.full((1, 3, 2), -1)
+    ids[0, 1, 1] = 13
+    (only,) = align(queries, ids, vectors, first_rows, n_rows, 5)
+    assert (only.track, only.start_segment, only.n_overlapping) == (1, 2, 3)
+
+
+def test_tracks_may_stand_in_any_order_and_rows_may_belong_to_none(rng):
+    vectors, _, _ = make_store(rng, [20])
+    queries = vectors[None, 12:15]
+    found = align(queries, all_rows(queries, 20), vectors, [11, 0, 0], [5, 0, 8], 5)
+    assert [(h.track, h.start_segment) for h in found][0] == (0, 1)
+    assert {h.track for h in found} == {0, 2}
+
+
+@pytest.mark.parametrize("lengths", [[], [0, 0], [4, 3]])
+def test_without_candidates_there_is_no_hypothesis(rng, lengths):
+    vectors, first_rows, n_rows = make_store(rng, np.array(lengths, int))
+    queries = unit(rng.standard_normal((2, 3, DIM)))
+    assert align(queries, np.full((2, 3, 4), -1), vectors, first_rows, n_rows, 5) == []
+    assert align(queries, np.zeros((2, 3, 0), int), vectors, first_rows, n_rows, 5) == []
+
+
+def test_a_memory_mapped_store_gives_the_same(rng, tmp_path):
+    vectors, first_rows, n_rows = make_store(rng, [30, 40])
+    np.save(tmp_path / "vectors.npy", vectors)
+    mapped = np.load(tmp_path / "vectors.npy", mmap_mode="r")
+    queries = vectors[None, 33:39]
+    ids = all_rows(queries, 70)
+    expected = align(queries, ids, vectors, first_rows, n_rows, 2)
+    assert align(queries, ids, mapped, first_rows, n_rows, 2) == expected
+
+
+def test_of_a_long_query_the_places_with_most_votes_are_scored(rng, monkeypatch):
+    monkeypatch.setattr(alignment, "MAX_SCORED_ROWS", 2000)
+    n_read = []
+    score = alignment._score
+    monkeypatch.setattr(
+        alignment, "_score", lambda *arrays: n_read.append(arrays[-1].sum()) or score(*arrays)
+    )
+    vectors, first_rows, n_rows = make_store(rng, [200] * 20)
+    queries = unit(rng.standard_normal((2, 500, DIM)))
+    queries[1, 40:240] = vectors[1000:1200]
+    ids = rng.integers(0, len(vectors), (2, 500, 5))
+    ids[1, 40:240:10, 3] = np.arange(1000, 1200, 10)
+    best = align(queries, ids, vectors, first_rows, n_rows, 3)[0]
+    assert (best.track, best.shift, best.start_segment) == (5, 1, -40)
+    assert best.score == pytest.approx(200 / 500, abs=1e-6)
+    assert 200 <= n_read[0] <= 2000
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"queries": np.zeros((3, DIM))},
+        {"queries": np.zeros((1, 0, DIM)), "candidate_ids": np.zeros((1, 0, 4), int)},
+        {"queries": np.zeros((1, 3, DIM + 1))},
+        {"candidate_ids": np.zeros((1, 2, 4), int)},
+        {"candidate_ids": np.zeros((1, 3), int)},
+        {"vectors": np.zeros(8)},
+        {"n_rows": np.array([8, 1])},
+        {"top_k": 0},
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused(change):
+    arguments = {
+        "queries": np.zeros((1, 3, DIM)),
+        "candidate_ids": np.zeros((1, 3, 4), int),
+        "vectors": np.zeros((8, DIM)),
+        "first_rows": np.array([0]),
+        "n_rows": np.array([8]),
+        "top_k": 1,
+    }
+    with pytest.raises(SearchError, match=r"\.$"):
+        align(**(arguments | change))
