@@ -1,0 +1,189 @@
+"""The search that training reports: degraded queries among the clean validation tracks.
+
+Exact, so that it measures the encoder alone: every start in every track is scored by the mean
+inner product along the diagonal (Chang et al., arXiv 2010.11910, section 4.1).
+"""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from fingerprint.model import Fingerprinter
+from fingerprint.segments import SegmentGrid
+from fingerprint.waveform_bank import WaveformBank
+
+# Long enough that starts can be confused, short enough that a search costs less than training.
+MAX_REFERENCE_S = 120.0
+HIT_TOLERANCE_S = 0.5
+_QUERIES_PER_BLOCK = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchResult:
+    """What one search found; arrays have one element per query length.
+
+    Attributes:
+        durations_s: Query lengths.
+        n_segments: The same in segments.
+        top1: Share of queries whose best start is in the right track, within 0.5 s.
+        wrong_score_mean: Mean over queries of the best score in a wrong track.
+        wrong_score_std: Its standard deviation.
+        n_reference_segments: Segments that were searched.
+    """
+
+    durations_s: np.ndarray
+    n_segments: np.ndarray
+    top1: np.ndarray
+    wrong_score_mean: np.ndarray
+    wrong_score_std: np.ndarray
+    n_reference_segments: int
+
+    def figures(self) -> dict[str, float]:
+        """``{"top1/3s": ...}``, for the log."""
+        return {
+            f"top1/{duration_s:g}s": float(hits)
+            for duration_s, hits in zip(self.durations_s, self.top1, strict=True)
+        }
+
+    def calibration(self) -> dict:
+        """How well wrong tracks score; kept with the model, see `model.save_model`."""
+        return {
+            "n_segments": self.n_segments.tolist(),
+            "score_mean": self.wrong_score_mean.tolist(),
+            "score_std": self.wrong_score_std.tolist(),
+            "n_reference_segments": self.n_reference_segments,
+        }
+
+
+def shorten(tracks: WaveformBank, max_duration_s: float = MAX_REFERENCE_S) -> WaveformBank:
+    """The same tracks, each ending after ``max_duration_s`` at the latest."""
+    shortened = tracks.subset(np.arange(len(tracks)))
+    max_samples = round(max_duration_s * tracks.sample_rate_hz)
+    shortened.lengths = np.minimum(tracks.lengths, max_samples)
+    return shortened
+
+
+class MiniSearch:
+    """Queries and references of a validation, prepared once for a run.
+
+    Args:
+        config: The configuration; its ``evaluation`` names the query lengths.
+        tracks: References; at least two, or no wrong track could be found.
+        queries: ``(n_queries, n_samples)``, as long as the longest query length.
+        track_ids: ``(n_queries,)`` the track that each query is from.
+        starts: ``(n_queries,)`` the sample of the track at which it begins.
+    """
+
+    def __init__(
+        self,
+        config: ConfigDict,
+        tracks: WaveformBank,
+        queries: np.ndarray,
+        track_ids: np.ndarray,
+        starts: np.ndarray,
+    ):
+        self.n_queries = len(queries)
+        self._tracks = tracks
+        self._queries = queries
+        self._track_ids = np.asarray(track_ids)
+        self._starts_s = np.asarray(starts) / config.sample_rate_hz
+        self._grid = SegmentGrid(config.sample_rate_hz, **config.segment)
+        self._durations_s = np.array(sorted(config.evaluation.query_durations_s))
+        # Whole segments only, so that the segments of a short query begin those of a long one.
+        self._n_segments = np.array(
+            [self._whole_segments(duration_s) for duration_s in self._durations_s]
+        )
+
+    def run(self, fingerprinter: Fingerprinter) -> SearchResult:
+        """Fingerprint references and queries and search for each query at each length."""
+        references, first_rows = self._references(fingerprinter)
+        segments = np.concatenate([self._cut(query) for query in self._queries])
+        queries = fingerprinter.embed_segments(segments).reshape(
+            len(self._queries), self._n_segments[-1], -1
+        )
+        hits = np.zeros((len(self._n_segments), len(queries)), bool)
+        wrong_scores = np.zeros(hits.shape, np.float32)
+        for first in range(0, len(queries), _QUERIES_PER_BLOCK):
+            block = slice(first, first + _QUERIES_PER_BLOCK)
+            scores_by_length = sequence_scores(
+                queries[block], references, first_rows, self._n_segments
+            )
+            for length, scores in enumerate(scores_by_length):
+                hits[length, block] = self._hits(scores, first_rows, block)
+                wrong_scores[length, block] = best_wrong_scores(
+                    scores, first_rows, self._track_ids[block]
+                )
+        return SearchResult(
+            durations_s=self._durations_s,
+            n_segments=self._n_segments,
+            top1=hits.mean(axis=1),
+            wrong_score_mean=wrong_scores.mean(axis=1),
+            wrong_score_std=wrong_scores.std(axis=1),
+            n_reference_segments=len(references),
+        )
+
+    def _whole_segments(self, duration_s: float) -> int:
+        left = round(duration_s * self._grid.sample_rate_hz) - self._grid.n_samples
+        return 1 + max(0, left // self._grid.hop_samples)
+
+    def _cut(self, query: np.ndarray) -> np.ndarray:
+        return self._grid.cut(query)[: self._n_segments[-1]]
+
+    def _references(self, fingerprinter: Fingerprinter) -> tuple[np.ndarray, np.ndarray]:
+        """Fingerprints of all tracks ``(r, d)`` and the first row of each ``(n_tracks,)``."""
+        parts = [
+            fingerprinter.embed(self._tracks.windows([track], [0], int(length))[0])
+            for track, length in enumerate(self._tracks.lengths)
+        ]
+        n_rows = [len(part) for part in parts]
+        return np.concatenate(parts), np.cumsum([0, *n_rows[:-1]])
+
+    def _hits(self, scores: np.ndarray, first_rows: np.ndarray, block: slice) -> np.ndarray:
+        rows = scores.argmax(axis=1)
+        tracks = np.searchsorted(first_rows, rows, side="right") - 1
+        starts_s = self._grid.start_s(rows - first_rows[tracks])
+        near = np.abs(starts_s - self._starts_s[block]) <= HIT_TOLERANCE_S
+        return near & (tracks == self._track_ids[block])
+
+
+def sequence_scores(
+    queries: np.ndarray,
+    references: np.ndarray,
+    first_rows: np.ndarray,
+    n_segments: Sequence[int],
+) -> Iterator[np.ndarray]:
+    """Score every start for the first m segments of each query, for each m in ``n_segments``.
+
+    The score at row s is the mean over i < m of the inner product of query segment i and
+    reference s + i; rows beyond the end of the track of s count 0.
+
+    Args:
+        queries: ``(n, max(n_segments), d)``.
+        references: ``(r, d)``, the tracks one after the other.
+        first_rows: ``(n_tracks,)``, where each track begins.
+        n_segments: Ascending.
+
+    Yields:
+        Scores ``(n, r)`` for each length.
+    """
+    n, m, d = queries.shape
+    r = len(references)
+    similarity = (queries.reshape(n * m, d) @ references.T).reshape(n, m, r)
+    track = np.searchsorted(first_rows, np.arange(r), side="right")
+    sums = np.zeros((n, r), np.float32)
+    for i in range(min(m, r)):
+        same_track = track[i:] == track[: r - i]
+        sums[:, : r - i] += similarity[:, i, i:] * same_track
+        if i + 1 in n_segments:
+            yield sums / (i + 1)
+
+
+def best_wrong_scores(
+    scores: np.ndarray, first_rows: np.ndarray, track_ids: np.ndarray
+) -> np.ndarray:
+    """The best score ``(n,)`` in a track other than the right one, of scores ``(n, r)``."""
+    by_track = np.maximum.reduceat(scores, first_rows, axis=1)
+    by_track[np.arange(len(scores)), track_ids] = -np.inf
+    return by_track.max(axis=1)
