@@ -1,0 +1,239 @@
+"""Finding landmarks again: hits that agree on one offset in time, and how likely chance is.
+
+A query landmark hits every reference landmark of the same hash; each hit votes for the offset
+(reference frame less query frame) of its track, and a true match is an offset with many votes.
+
+How a vote count n becomes a p-value: the R hits of a track fall, by chance, evenly on its
+offsets, of which a query of q frames and a track of r frames have max(q, r) at full overlap. In a
+window of w offsets chance puts lambda = R w / max(q, r) hits, Poisson distributed, so that one
+window reaches n with probability P(Poisson(lambda) >= n). There are sum(q + r) windows over all
+tracks; the p-value of a match is that probability times their number (Bonferroni), at most 1:
+the expected number of windows that would do as well by chance. Landmarks that start in one frame
+share their first peak and come in clumps, so n is taken as the number of distinct reference
+frames with a hit, which can only raise the p-value.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import scipy.special
+
+from fingerprint.errors import FingerprintError
+
+# Hits that are followed up for each query landmark on average, and in all. Where there are more,
+# the rarest hashes go first and the commonest, which tell least, are left out: this bounds time
+# and memory whatever the references are.
+_MAX_HITS_PER_LANDMARK = 256
+_MAX_HITS = 2**22
+_MIN_CANDIDATES = 32
+_COLUMNS = ("hashes", "tracks", "frames", "track_frames")
+
+
+class LandmarkIndexError(FingerprintError):
+    """Columns or a saved index that do not fit together."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LandmarkMatch:
+    """A track and the offset at which a query's landmarks agree with it.
+
+    Attributes:
+        track_index: number of the track among the ranges that the index was built from.
+        offset_frames: reference frame of query frame 0; negative where the query starts first.
+        n_aligned: distinct reference landmarks that hits of this offset lie on.
+        n_hits: hits on the track at any offset.
+        first_query_frame: query frame of the first aligned hit.
+        last_query_frame: query frame of the last.
+        p_value: how many offsets of all tracks would do as well by chance, at most 1.
+    """
+
+    track_index: int
+    offset_frames: int
+    n_aligned: int
+    n_hits: int
+    first_query_frame: int
+    last_query_frame: int
+    p_value: float
+
+
+class LandmarkIndex:
+    """Reference landmarks sorted by hash; equal hashes stand by track and frame.
+
+    Attributes:
+        hashes: (n,) uint32, sorted.
+        tracks: (n,) uint32.
+        frames: (n,) uint32.
+        track_frames: (n_tracks,) int64, the length of each track in frames.
+    """
+
+    def __init__(self, hashes, tracks, frames, track_frames):
+        self.hashes = hashes
+        self.tracks = tracks
+        self.frames = frames
+        self.track_frames = track_frames
+
+    @classmethod
+    def build(
+        cls,
+        hashes: np.ndarray,
+        frames: np.ndarray,
+        first_rows: np.ndarray,
+        n_rows: np.ndarray,
+    ) -> "LandmarkIndex":
+        """Sort the landmarks of a store.
+
+        Args:
+            hashes: (n,) uint32.
+            frames: (n,) uint32, counted from the start of their track.
+            first_rows: (n_tracks,) first row of each track.
+            n_rows: (n_tracks,) rows of each track.
+
+        Raises:
+            LandmarkIndexError: the columns differ in length, or a track lies outside them.
+        """
+        first_rows = np.asarray(first_rows, np.int64)
+        n_rows = np.asarray(n_rows, np.int64)
+        if len(hashes) != len(frames) or len(first_rows) != len(n_rows):
+            raise LandmarkIndexError(
+                f"{len(hashes)} hashes with {len(frames)} frames and {len(first_rows)} first rows "
+                f"with {len(n_rows)} row counts: give columns of the same length."
+            )
+        if (
+            np.any(first_rows < 0)
+            or np.any(n_rows < 0)
+            or np.any(first_rows + n_rows > len(hashes))
+        ):
+            raise LandmarkIndexError(
+                f"A track lies outside the {len(hashes)} landmarks: build the index from the "
+                "track table that belongs to them."
+            )
+        tracks = np.repeat(np.arange(len(n_rows), dtype=np.uint32), n_rows)
+        rows = _ranges(first_rows, n_rows)
+        hashes, frames = np.asarray(hashes, np.uint32)[rows], np.asarray(frames, np.uint32)[rows]
+        track_frames = np.zeros(len(n_rows), np.int64)
+        np.maximum.at(track_frames, tracks, frames.astype(np.int64) + 1)
+        # Hash and row in one number: a plain sort is several times faster than a stable argsort.
+        keys = np.sort(
+            hashes.astype(np.uint64) << np.uint64(32) | np.arange(len(hashes), dtype=np.uint64)
+        )
+        order = keys & np.uint64(0xFFFFFFFF)
+        return cls(
+            (keys >> np.uint64(32)).astype(np.uint32), tracks[order], frames[order], track_frames
+        )
+
+    def save(self, folder: str | Path) -> None:
+        """Write the arrays into an existing folder, one npy file each."""
+        for name in _COLUMNS:
+            np.save(Path(folder) / f"{name}.npy", getattr(self, name), allow_pickle=False)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "LandmarkIndex":
+        """Open what `save` wrote, memory-mapped.
+
+        Raises:
+            LandmarkIndexError: a file is missing, is not an npy file, or does not fit the others.
+        """
+        try:
+            columns = [
+                np.load(Path(folder) / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+                for name in _COLUMNS
+            ]
+        except (OSError, ValueError) as error:
+            raise LandmarkIndexError(
+                f"{folder} holds no landmark index that can be read ({error}); build it again."
+            ) from error
+        if len({column.shape for column in columns[:3]}) != 1:
+            raise LandmarkIndexError(
+                f"{folder} holds a landmark index whose files differ in length; build it again."
+            )
+        return cls(*columns)
+
+    def match(
+        self, hashes: np.ndarray, frames: np.ndarray, top_k: int = 5, window_frames: int = 2
+    ) -> list[LandmarkMatch]:
+        """The tracks that most landmarks of a query agree on, best first.
+
+        Args:
+            hashes: (m,) uint32 of the query, as from `extract_query_landmarks`.
+            frames: (m,) uint32.
+            top_k: most tracks that are returned.
+            window_frames: offsets this near count together.
+
+        Returns:
+            At most ``top_k`` matches, each of another track at its best offset. Tracks of which
+            no two landmarks agree are left out. A single match may still be chance: compare its
+            ``p_value``.
+        """
+        query_rows, rows = self._hits(hashes)
+        if len(rows) < 2:
+            return []
+        query_frames = frames[query_rows].astype(np.int64)
+        # Tracks are far enough apart that no window reaches from one into the next.
+        spacing = 1 << 33
+        keys = self.tracks[rows].astype(np.int64) * spacing + spacing // 2
+        keys += self.frames[rows].astype(np.int64) - query_frames
+        order = np.argsort(keys)
+        keys = keys[order]
+        n_hits = np.bincount(keys // spacing, minlength=len(self.track_frames))
+        n_query_frames = int(frames.max()) + 1
+        matches = []
+        for key in _best_keys(keys, spacing, window_frames, max(_MIN_CANDIDATES, 4 * top_k)):
+            start, stop = np.searchsorted(keys, (key - window_frames, key + window_frames + 1))
+            aligned = order[start:stop]
+            track = int(key // spacing)
+            n_frames = len(np.unique(self.frames[rows[aligned]]))
+            matches.append(
+                LandmarkMatch(
+                    track_index=track,
+                    offset_frames=int(key % spacing - spacing // 2),
+                    n_aligned=len(np.unique(rows[aligned])),
+                    n_hits=int(n_hits[track]),
+                    first_query_frame=int(query_frames[aligned].min()),
+                    last_query_frame=int(query_frames[aligned].max()),
+                    p_value=self._p_value(
+                        n_frames, n_hits[track], track, n_query_frames, window_frames
+                    ),
+                )
+            )
+        matches.sort(key=lambda match: (-match.n_aligned, match.p_value, match.track_index))
+        return matches[:top_k]
+
+    def _hits(self, hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Pairs of a query row and a reference row with equal hashes, (n_hits,) int64 each."""
+        first = np.searchsorted(self.hashes, hashes, side="left")
+        n = np.searchsorted(self.hashes, hashes, side="right") - first
+        budget = min(_MAX_HITS_PER_LANDMARK * len(hashes), _MAX_HITS)
+        if n.sum() > budget:
+            rarest_first = np.argsort(n, kind="stable")
+            n[rarest_first[np.cumsum(n[rarest_first]) > budget]] = 0
+        return np.repeat(np.arange(len(hashes)), n), _ranges(first, n)
+
+    def _p_value(
+        self, n_frames: int, n_hits: int, track: int, n_query_frames: int, window_frames: int
+    ) -> float:
+        window = 2 * window_frames + 1
+        expected = n_hits * window / max(n_query_frames, int(self.track_frames[track]))
+        n_windows = self.track_frames.sum() + n_query_frames * len(self.track_frames)
+        # The regularised lower incomplete gamma function is the Poisson tail P(X >= n_frames).
+        return float(min(1.0, n_windows * scipy.special.gammainc(n_frames, expected)))
+
+
+def _ranges(first: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """The numbers ``first[i] ... first[i] + n[i] - 1`` of every i, one after the other."""
+    ends = np.cumsum(n)
+    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(first - ends + n, n)
+
+
+def _best_keys(keys: np.ndarray, spacing: int, window_frames: int, n_candidates: int) -> np.ndarray:
+    """The key of most sorted ``keys`` within the window, for each track of the best."""
+    # Nearly all hits stand alone; only those with a neighbour can be the middle of a match.
+    is_near = np.diff(keys) <= window_frames
+    crowded = np.unique(keys[np.append(is_near, False) | np.append(False, is_near)])
+    votes = np.searchsorted(keys, crowded + window_frames, side="right")
+    votes -= np.searchsorted(keys, crowded - window_frames)
+    # Of equal windows, the one with most hits in its middle: there the offset is.
+    middle = np.searchsorted(keys, crowded, side="right") - np.searchsorted(keys, crowded)
+    best_first = np.lexsort((crowded, -middle, -votes))
+    _, best_of_track = np.unique(crowded[best_first] // spacing, return_index=True)
+    return crowded[best_first[np.sort(best_of_track)[:n_candidates]]]
