@@ -3,8 +3,8 @@
 ``prepare`` is the whole interface. Every builder has the same features and the same single
 split, so that nothing downstream knows which corpus it reads:
 
-    audio   (n_samples,) at the sample rate asked for: int16 for music and noise (full scale
-            32767), float32 with a peak of 1 for impulse responses
+    audio   (n_samples,) at the sample rate asked for: int16 for music and noise (divide by
+            32768), float32 with a peak of 1 for impulse responses
     track   name of the track, unique in the dataset: the file's path relative to the corpus
     kind    "music", "noise", "room_ir" or "device_ir"
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +58,7 @@ def corpus_of_files(folder: Path, paths: Iterable[Path], kind: str) -> Corpus:
     Raises:
         CorpusError: there are none.
     """
-    check_kind(kind)
+    check_choice("kind", kind, KINDS)
     read = read_impulse_response if kind in IMPULSE_RESPONSE_KINDS else read_waveform
     tracks = tuple(
         Track(path.relative_to(folder).as_posix(), _state(path), functools.partial(read, path))
@@ -69,14 +69,21 @@ def corpus_of_files(folder: Path, paths: Iterable[Path], kind: str) -> Corpus:
     return Corpus(kind, tracks)
 
 
-def check_kind(kind: str) -> None:
-    """Raise ConfigError when ``kind`` is not one of ``KINDS``."""
-    if kind not in KINDS:
-        raise ConfigError(f"The kind {kind!r} is not one of {', '.join(KINDS)}.")
+def check_choice(setting: str, value: object, choices: Sequence[object]) -> None:
+    """Raise ConfigError when the value of a setting is not one of the choices."""
+    if value not in choices:
+        raise ConfigError(
+            f"The value {value!r} of `{setting}` is not one of {', '.join(map(repr, choices))}."
+        )
 
 
-def find_source(root: str | None, source: str) -> Path:
+def find_source(root: str | None, source: str, where: str = "put the corpus there") -> Path:
     """The folder of a corpus: ``source``, relative to ``root`` unless it is absolute.
+
+    Args:
+        root: the folder that all relative sources are taken from.
+        source: the section's setting.
+        where: what to do when there is no such folder, for the error's sentence.
 
     Raises:
         ConfigError: ``source`` is relative, and there is no root.
@@ -87,19 +94,22 @@ def find_source(root: str | None, source: str) -> Path:
             f"The source {source!r} is relative to config.data.root, which is not set: "
             "add --config.data.root=FOLDER."
         )
-    folder = Path(root or "") / source
-    if not folder.is_dir():
-        raise CorpusError(f"There is no folder {folder}: put the corpus there or change `source`.")
-    return folder
+    return need(Path(root or "") / source, f"{where}, or change `source`")
 
 
-def audio_files(folder: Path) -> list[Path]:
-    """All audio files under ``folder``, sorted.
+def need(path: Path, where: str) -> Path:
+    """``path`` itself; CorpusError, which says where to get it, when it does not exist."""
+    if not path.exists():
+        raise CorpusError(f"{path} does not exist: {where}.")
+    return path
 
-    Raises:
-        AudioError: there are none.
-    """
-    return [Path(path) for path in audio.find_audio([folder])]
+
+def audio_files(folder: Path, where: str = "put the corpus there") -> list[Path]:
+    """All audio files under ``folder``, sorted; CorpusError when there are none."""
+    try:
+        return [Path(path) for path in audio.find_audio([folder])]
+    except audio.AudioError as error:
+        raise CorpusError(f"{folder} holds no audio files: {where}.") from error
 
 
 def read_waveform(path: Path, sample_rate_hz: int) -> np.ndarray:

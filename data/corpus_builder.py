@@ -124,7 +124,7 @@ def _read_ahead(corpus: Corpus, sample_rate_hz: int) -> Iterator[tuple[str, Futu
 
 
 def _to_int16(samples: np.ndarray) -> np.ndarray:
-    return np.rint(np.clip(samples, -1.0, 1.0) * 32767).astype(np.int16)
+    return np.clip(np.rint(samples * 32768), -32768, 32767).astype(np.int16)
 
 
 def _report(failures: list[str], n_tracks: int) -> None:

@@ -4,10 +4,11 @@ import csv
 from pathlib import Path
 
 from fingerprint_data.corpus import (
+    KINDS,
     Corpus,
     CorpusError,
     audio_files,
-    check_kind,
+    check_choice,
     corpus_of_files,
     find_source,
 )
@@ -34,7 +35,7 @@ class Builder(CorpusBuilder):
                 filtered by it.
             split: rows of the manifest to take; None for all. Without a manifest it says nothing.
         """
-        check_kind(kind)
+        check_choice("kind", kind, KINDS)
         folder = find_source(root, source)
         if (folder / _MANIFEST).is_file():
             paths = _read_manifest(folder, {"kind": kind, "split": split})

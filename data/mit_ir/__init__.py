@@ -1,0 +1,1 @@
+"""MIT impulse response survey: rooms of everyday life."""

@@ -1,0 +1,1 @@
+"""OpenAIR: impulse responses of halls, churches and other places."""

@@ -1,0 +1,1 @@
+"""Music, noise, rooms and devices that the project makes itself."""
