@@ -17,6 +17,8 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
+from fingerprint.impulse_responses import ImpulseResponses, fft_length
+
 # Accelerators belong to jax. Tensorflow refuses where an operation of its own has already run.
 with contextlib.suppress(RuntimeError):
     tf.config.set_visible_devices([], "GPU")
@@ -48,6 +50,14 @@ class Ramp:
         """Severity in [0, 1], growing linearly with the step."""
         return min(1.0, step / self.n_steps) if self.n_steps > 0 else 1.0
 
+    def snr_range_db(self, full_db: tuple[float, float], severity):
+        """Range of the SNR at a severity, where ``full_db`` is the range at 1."""
+        return [_between(*ends, severity) for ends in zip(self.snr_db, full_db, strict=True)]
+
+    def largest_offset_s(self, full_s: float, severity: float) -> float:
+        """Largest offset of a replica at a severity, where ``full_s`` is the one at 1."""
+        return _between(self.offset_s, full_s, severity)
+
 
 @dataclasses.dataclass(frozen=True)
 class Background:
@@ -58,12 +68,9 @@ class Background:
 
     def mix(self, windows, noise, n_history, *, seed, severity, ramp):
         """Add noise ``(b, n)`` to windows ``(b, n)``, but none where it pauses in the segment."""
-        chosen, value = _draw(seed, 2, _n_rows(windows))
-        low_db, high_db = self.snr_db
-        if ramp is not None:
-            low_db = ramp.snr_db[0] + severity * (low_db - ramp.snr_db[0])
-            high_db = ramp.snr_db[1] + severity * (high_db - ramp.snr_db[1])
-        snr_db = low_db + value * (high_db - low_db)
+        chosen, value = tf.unstack(_draw(seed, 2, windows.shape[0]))
+        snr_range_db = self.snr_db if ramp is None else ramp.snr_range_db(self.snr_db, severity)
+        snr_db = _between(*snr_range_db, value)
         signal_rms, noise_rms = _rms(windows[:, n_history:]), _rms(noise[:, n_history:])
         heard = noise_rms > _PAUSE_RATIO * _rms(noise)
         scale = tf.math.divide_no_nan(signal_rms, noise_rms) * 10 ** (-snr_db / 20)
@@ -80,11 +87,24 @@ class Factor:
 
     def scale(self, waveforms, *, seed, normalise):
         """Multiply waveforms ``(b, n)``, brought to a peak of 1 first if ``normalise``."""
-        chosen, value = _draw(seed, 2, _n_rows(waveforms))
-        factor = _log_uniform(value, self.factor)
+        chosen, value = tf.unstack(_draw(seed, 2, waveforms.shape[0]))
+        factor = tf.exp(_between(*map(math.log, self.factor), value))
         if normalise:
             factor = tf.math.divide_no_nan(factor, tf.reduce_max(tf.abs(waveforms), axis=1))
         return waveforms * tf.where(chosen < self.probability, factor, 1.0)[:, None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Response:
+    """Convolution with an impulse response, of which ``max_duration_s`` from its peak is kept."""
+
+    probability: float
+    max_duration_s: float
+
+    def align(self, responses, sample_rate_hz):
+        """Bring responses ``(m, r)`` to a common time zero and cut them."""
+        max_samples = max(1, round(self.max_duration_s * sample_rate_hz))
+        return ImpulseResponses.align(np.asarray(responses), max_samples)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,50 +122,22 @@ class Filters:
 
     def magnitudes(self, frequencies_hz, n_rows, *, seed, severity):
         """Draw the magnitude responses ``(n_rows, n_frequencies)``."""
-        chosen_low, corner_low, slope_low, chosen_high, corner_high, slope_high = _draw(
-            seed, 6, n_rows
-        )
-        octaves = np.log2(np.maximum(frequencies_hz, 1e-6)).astype(np.float32)
-        above = octaves - _log2(_log_uniform(corner_low, self.low_pass_hz))[:, None]
-        below = _log2(_log_uniform(corner_high, self.high_pass_hz))[:, None] - octaves
+        # 1 microhertz stands for 0 Hz, whose logarithm could not be multiplied.
+        log_frequencies = np.log(np.maximum(frequencies_hz, 1e-6)).astype(np.float32)
+        low_pass, high_pass = tf.split(_draw(seed, 6, n_rows)[..., None], 2)
         probability = severity * self.probability
-        return tf.math.rsqrt(
-            (1.0 + self._loss(above, slope_low, chosen_low < probability))
-            * (1.0 + self._loss(below, slope_high, chosen_high < probability))
-        )
+        low_pass_loss = self._loss(log_frequencies, self.low_pass_hz, 2, low_pass, probability)
+        high_pass_loss = self._loss(log_frequencies, self.high_pass_hz, -2, high_pass, probability)
+        return tf.math.rsqrt((1.0 + low_pass_loss) * (1.0 + high_pass_loss))
 
-    def _loss(self, octaves, slope, chosen):
-        low, high = self.slope_db_per_octave
-        order = (low + slope * (high - low)) / _DB_PER_OCTAVE_AND_ORDER
-        return tf.where(chosen[:, None], tf.pow(2.0, 2 * order[:, None] * octaves), 0.0)
-
-
-class ImpulseResponses:
-    """Impulse responses whose time zero is the direct path, the sample of largest magnitude.
-
-    Args:
-        responses: ``(m, r)`` float32, zero-padded.
-        max_samples: Samples kept from the direct path on.
-        probability: Of a row to be convolved, at full severity.
-    """
-
-    def __init__(self, responses: tf.Tensor | np.ndarray, max_samples: int, probability: float):
-        self.probability = probability
-        self.n_before, n_after = _extent(responses)
-        self.n_after = min(n_after, max_samples - 1)
-        padded = tf.pad(
-            tf.convert_to_tensor(responses, tf.float32), [[0, 0], [self.n_before, self.n_after]]
-        )
-        first = tf.argmax(tf.abs(responses), axis=1, output_type=tf.int32)
-        columns = first[:, None] + tf.range(self.n_before + 1 + self.n_after)
-        self._aligned = tf.gather(padded, columns, batch_dims=1)
-
-    def spectra(self, n_fft: int) -> tf.Tensor:
-        """Spectra ``(m + 1, n_fft // 2 + 1)``; the last one leaves a waveform as it is."""
-        before, after = self._aligned[:, : self.n_before], self._aligned[:, self.n_before :]
-        gap = tf.zeros((_n_rows(before), n_fft - self.n_before - 1 - self.n_after))
-        spectra = tf.signal.rfft(tf.concat([after, gap, before], axis=1))
-        return tf.concat([spectra, tf.ones((1, n_fft // 2 + 1), tf.complex64)], axis=0)
+    def _loss(self, log_frequencies, corners_hz, exponent, draws, probability):
+        """``(f / corner) ** (exponent * order)`` (n_rows, n_frequencies), 0 in rows not chosen."""
+        chosen, corner, slope = tf.unstack(draws)
+        log_corner = _between(*map(math.log, corners_hz), corner)
+        order = _between(*self.slope_db_per_octave, slope) / _DB_PER_OCTAVE_AND_ORDER
+        # Three times as fast as pow, and the magnitudes are the dearest step of the chain.
+        loss = tf.exp(exponent * order * (log_frequencies - log_corner))
+        return tf.where(chosen < probability, loss, 0.0)
 
 
 class Degradation:
@@ -173,8 +165,8 @@ class Degradation:
     def __init__(
         self,
         n_samples: int,
-        rooms: tf.Tensor | np.ndarray | None,
-        devices: tf.Tensor | np.ndarray | None,
+        rooms: np.ndarray | None,
+        devices: np.ndarray | None,
         *,
         sample_rate_hz: int,
         history_s: float,
@@ -193,21 +185,25 @@ class Degradation:
         self._gain = _step(Factor, gain)
         self._filters = _step(Filters, filters)
         self._level = _step(Factor, level)
-        responses = {
-            _ROOM: _responses(rooms, sample_rate_hz, **(room or {})),
-            _DEVICE: _responses(devices, sample_rate_hz, **(device or {})),
-        }
-        responses = {step: kept for step, kept in responses.items() if kept is not None}
+        responses = [
+            (number, step.probability, step.align(bank, sample_rate_hz))
+            for number, step, bank in (
+                (_ROOM, _step(Response, room), rooms),
+                (_DEVICE, _step(Response, device), devices),
+            )
+            if step is not None and bank is not None
+        ]
         ringing = round(_FILTER_RINGING_S * sample_rate_hz) if self._filters else 0
         self._n_fft = fft_length(
             n_samples,
             self.n_history,
-            ringing + sum(part.n_before for part in responses.values()),
-            ringing + sum(part.n_after for part in responses.values()),
+            ringing + sum(aligned.n_before for _, _, aligned in responses),
+            ringing + sum(aligned.n_after for _, _, aligned in responses),
         )
         self._frequencies_hz = np.fft.rfftfreq(self._n_fft, 1 / sample_rate_hz)
         self._convolutions = [
-            (step, part.probability, part.spectra(self._n_fft)) for step, part in responses.items()
+            (number, probability, tf.constant(aligned.spectra(self._n_fft)))
+            for number, probability, aligned in responses
         ]
 
     def __call__(
@@ -251,14 +247,12 @@ class Degradation:
         return segments
 
     def _convolve(self, windows, response_ids, seed, severity):
-        n_rows = _n_rows(windows)
+        n_rows = windows.shape[0]
         spectrum = tf.signal.rfft(windows, [self._n_fft])
-        for step, probability, spectra in self._convolutions:
-            chosen, value = _draw(_fold(seed, step), 2, n_rows)
-            identity = _n_rows(spectra) - 1
-            ids = response_ids
-            if ids is None:
-                ids = tf.cast(value * tf.cast(identity, tf.float32), tf.int32)
+        for number, probability, spectra in self._convolutions:
+            chosen, value = tf.unstack(_draw(_fold(seed, number), 2, n_rows))
+            identity = spectra.shape[0] - 1
+            ids = tf.cast(value * identity, tf.int32) if response_ids is None else response_ids
             ids = tf.where(chosen < severity * probability, ids, identity)
             spectrum *= tf.gather(spectra, ids)
         if self._filters:
@@ -270,10 +264,10 @@ class Degradation:
 
 
 def degrade(
-    waveforms: tf.Tensor,
-    backgrounds: tf.Tensor | None,
-    rooms: tf.Tensor | None,
-    devices: tf.Tensor | None,
+    waveforms: tf.Tensor | np.ndarray,
+    backgrounds: tf.Tensor | np.ndarray | None,
+    rooms: tf.Tensor | np.ndarray | None,
+    devices: tf.Tensor | np.ndarray | None,
     *,
     seed: tf.Tensor,
     severity: float | tf.Tensor,
@@ -285,8 +279,9 @@ def degrade(
     Args:
         waveforms: ``(b, history + n)`` float32.
         backgrounds: ``(b, history + n)``, or None.
-        rooms: ``(b, r)`` impulse responses, or None.
-        devices: ``(b, q)`` impulse responses, or None.
+        rooms: ``(b, r)`` impulse responses, zero-padded, or None. Inside a `tf.function` they
+            cannot be symbolic: `Degradation` is for there.
+        devices: ``(b, q)``, likewise.
         seed: ``(2,)`` integers.
         severity: Scalar in [0, 1]; 1 is the chain as configured.
         sample_rate_hz: Sample rate of everything.
@@ -296,33 +291,8 @@ def degrade(
         ``(b, n)`` float32.
     """
     chain = Degradation(waveforms.shape[1], rooms, devices, sample_rate_hz=sample_rate_hz, **config)
-    rows = tf.range(_n_rows(waveforms))
+    rows = tf.range(waveforms.shape[0])
     return chain(waveforms, backgrounds, seed=seed, severity=severity, response_ids=rows)
-
-
-def fft_length(n_samples: int, n_history: int, n_before: int, n_after: int) -> int:
-    """Shortest fast FFT that convolves a window exactly in all samples after its history.
-
-    The response reaches from ``-n_before`` to ``n_after``. What circular convolution folds back
-    from beyond the window's end may fall on the history, which is dropped; what it folds back
-    from before the window's start must fall beyond its end.
-
-    Returns:
-        An even number with no prime factor above 5.
-    """
-    needed = n_samples + max(n_before, n_after - n_history)
-    length = max(needed, n_before + 1 + n_after)
-    length += length % 2
-    while not _is_5_smooth(length):
-        length += 2
-    return length
-
-
-def _is_5_smooth(number: int) -> bool:
-    for factor in (2, 3, 5):
-        while number % factor == 0:
-            number //= factor
-    return number == 1
 
 
 def _step(step_class, section: Mapping | None):
@@ -330,46 +300,17 @@ def _step(step_class, section: Mapping | None):
     return step if step and step.probability > 0 else None
 
 
-def _responses(
-    responses, sample_rate_hz: int, probability: float = 0.0, max_duration_s: float = 0.0
-) -> ImpulseResponses | None:
-    if responses is None or probability == 0:
-        return None
-    max_samples = max(1, round(max_duration_s * sample_rate_hz))
-    return ImpulseResponses(responses, max_samples, probability)
-
-
-def _extent(responses) -> tuple[int, int]:
-    """Most samples before and after the direct path; the worst case where only shapes are known."""
-    known = tf.get_static_value(responses) if tf.is_tensor(responses) else responses
-    if known is None:
-        return responses.shape[1] - 1, responses.shape[1] - 1
-    direct = np.argmax(np.abs(known), axis=1)
-    last = known.shape[1] - 1 - np.argmax(known[:, ::-1] != 0, axis=1)
-    return int(direct.max()), int(max(0, (last - direct).max()))
-
-
-def _n_rows(tensor):
-    """Rows of a tensor, static where they are known."""
-    return tensor.shape[0] if tensor.shape[0] is not None else tf.shape(tensor)[0]
-
-
 def _fold(seed, number: int):
     return tf.random.experimental.stateless_fold_in(seed, number)
 
 
-def _draw(seed, n_draws: int, n_rows):
-    """``n_draws`` tensors (n_rows,), uniform in [0, 1)."""
-    return tf.unstack(tf.random.stateless_uniform((n_draws, n_rows), seed), num=n_draws)
+def _draw(seed, n_draws: int, n_rows: int):
+    """Independent draws (n_draws, n_rows), uniform in [0, 1)."""
+    return tf.random.stateless_uniform((n_draws, n_rows), seed)
 
 
-def _log_uniform(value, limits: tuple[float, float]):
-    low, high = (math.log(limit) for limit in limits)
-    return tf.exp(low + value * (high - low))
-
-
-def _log2(values):
-    return tf.math.log(values) / math.log(2)
+def _between(start, end, fraction):
+    return start + fraction * (end - start)
 
 
 def _rms(waveforms):

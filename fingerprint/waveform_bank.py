@@ -50,7 +50,8 @@ class WaveformBank:
         self.lengths = lengths
         self.dtype = samples.dtype
         self.sample_rate_hz = sample_rate_hz
-        self._samples = samples
+        # A plain view of the mapped file: slicing the subclass costs as much as copying the slice.
+        self._samples = np.asarray(samples)
         self._first_samples = first_samples
 
     def __len__(self) -> int:
