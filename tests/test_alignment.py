@@ -34,7 +34,8 @@ def brute_force(queries, vectors, first_rows, n_rows):
             for start in range(1 - m, n):
                 inside = [j for j in range(m) if 0 <= start + j < n]
                 total = sum(float(query[j] @ vectors[first + start + j]) for j in inside)
-                places.append((total / m, -shift, -start, len(inside)))
+                if inside:
+                    places.append((total / m, -shift, -start, len(inside)))
         if places:
             best[track] = max(places)
     return best
@@ -64,13 +65,13 @@ def test_equals_brute_force_over_all_starts_and_shifts(rng, m, n_shifts, dtype):
 )
 def test_finds_a_planted_sequence_also_where_it_overhangs(rng, start, m, n_overlapping):
     vectors, first_rows, n_rows = make_store(rng, [12, 10, 15])
-    queries = unit(rng.standard_normal((4, m, DIM)))
+    queries = 0.1 * unit(rng.standard_normal((4, m, DIM)))
     inside = [j for j in range(m) if 0 <= start + j < 10]
     queries[2, inside] = vectors[first_rows[1] + start + np.array(inside)]
     ids, _ = ExactSearcher(vectors).search(queries.reshape(-1, DIM), 3)
     best = align(queries, ids.reshape(4, m, 3), vectors, first_rows, n_rows, 1)[0]
     assert (best.track, best.shift, best.start_segment) == (1, 2, start)
-    assert best.score == pytest.approx(n_overlapping / m, abs=1e-6)
+    assert best.score == pytest.approx(n_overlapping / m)
     assert best.n_overlapping == n_overlapping
 
 
@@ -118,7 +119,7 @@ def test_tracks_may_stand_in_any_order_and_rows_may_belong_to_none(rng):
     vectors, _, _ = make_store(rng, [20])
     queries = vectors[None, 12:15]
     found = align(queries, all_rows(queries, 20), vectors, [11, 0, 0], [5, 0, 8], 5)
-    assert [(h.track, h.start_segment) for h in found][0] == (0, 1)
+    assert (found[0].track, found[0].start_segment) == (0, 1)
     assert {h.track for h in found} == {0, 2}
 
 

@@ -107,11 +107,13 @@ class ScannSettings:
 def settings_for(n: int) -> ScannSettings:
     """Choose settings for a database of ``n`` rows.
 
-    About sqrt(n) leaves of sqrt(n) rows, so that choosing leaves costs as much as reading one; a
-    tenth of them is searched. ``benchmarks/search.py`` prints what that finds and costs.
+    About sqrt(n) leaves of sqrt(n) rows, so that choosing leaves costs as much as reading one. A
+    tenth of them is searched, but no fewer than 20: ``benchmarks/search.py`` prints what that
+    finds and costs.
     """
     leaves = max(1, min(math.isqrt(n), n // 10))
-    return ScannSettings(leaves=leaves, leaves_to_search=math.ceil(leaves / 10))
+    leaves_to_search = min(leaves, max(20, math.ceil(leaves / 10)))
+    return ScannSettings(leaves=leaves, leaves_to_search=leaves_to_search)
 
 
 class ScannSearcher(Searcher):
@@ -147,23 +149,7 @@ class ScannSearcher(Searcher):
                 f"The database has {len(vectors)} rows, but ScaNN with {settings.leaves} leaves "
                 f"needs at least {max(FEWEST_ROWS, settings.leaves)}; search it exactly."
             )
-        ops, builder = _import_scann()
-        precision = builder.ReorderType[settings.reorder_precision.upper()]
-        plan = (
-            ops.builder(np.asarray(vectors, np.float32), 10, "dot_product")
-            .tree(
-                settings.leaves,
-                settings.leaves_to_search,
-                training_sample_size=settings.training_sample_size,
-                soar_lambda=settings.soar_lambda,
-            )
-            .score_ah(
-                settings.dims_per_block,
-                anisotropic_quantization_threshold=settings.anisotropic_threshold,
-                training_sample_size=settings.training_sample_size,
-            )
-            .reorder(settings.reorder, quantize=precision)
-        )
+        plan = _plan(np.asarray(vectors, np.float32), settings)
         try:
             index = plan.build()
         except RuntimeError as error:
@@ -253,6 +239,29 @@ class ScannSearcher(Searcher):
         except (ValueError, RuntimeError) as error:
             raise SearchError(f"The search index {folder} cannot be loaded: {error}") from error
         return cls(index, *vectors.shape, settings or saved, digest)
+
+
+def _plan(vectors, settings):
+    """A ScaNN builder of float32 ``(n, dim)``; the neighbours it is told are set by each search."""
+    ops, builder = _import_scann()
+    return (
+        ops.builder(vectors, 10, "dot_product")
+        .tree(
+            settings.leaves,
+            settings.leaves_to_search,
+            training_sample_size=settings.training_sample_size,
+            soar_lambda=settings.soar_lambda,
+        )
+        .score_ah(
+            settings.dims_per_block,
+            anisotropic_quantization_threshold=settings.anisotropic_threshold,
+            training_sample_size=settings.training_sample_size,
+        )
+        .reorder(
+            settings.reorder,
+            quantize=builder.ReorderType[settings.reorder_precision.upper()],
+        )
+    )
 
 
 def _digest_of_rows(vectors):
