@@ -8,6 +8,8 @@ import numpy as np
 import scipy.fft
 import scipy.signal
 
+# Steps of `coarse_levels`: 128 to an octave of power.
+COARSE_STEPS_PER_DB = 128 / (10 * np.log10(2))
 # audfprint's own constants (audfprint_analyze.py).
 _AUDFPRINT_RANGE = 1e6
 _AUDFPRINT_POLE = 0.98
@@ -104,10 +106,11 @@ def prominence(
     levels: np.ndarray, frames: np.ndarray, bins: np.ndarray, half_width_bins: int
 ) -> np.ndarray:
     """How far peaks rise above the lowest of the bins around them in their frame, (n_peaks,)."""
+    if len(bins) == 0:
+        return np.zeros(0)
     around = bins[:, None] + np.arange(-half_width_bins, half_width_bins + 1)
     around = np.clip(around, 0, levels.shape[1] - 1)
-    lowest = levels[frames[:, None], around].min(axis=1, initial=np.iinfo(levels.dtype).max)
-    return levels[frames, bins].astype(np.int32) - lowest
+    return levels[frames, bins] - levels[frames[:, None], around].min(axis=1).astype(np.float64)
 
 
 def decaying_threshold_peaks(
