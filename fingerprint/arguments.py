@@ -153,7 +153,8 @@ def _add_generate(verbs) -> None:
         "generate",
         "fingerprint a collection into a store",
         "For collections too large for one process: several processes, each with its own store\n"
-        "and --shard, share one list of files. A killed run is continued by repeating the call.",
+        "and --shard, share one list of files. A killed run is continued by repeating the call.\n"
+        "Each store is an index, which `query`, `list` and the others take as it is.",
         "fingerprint generate part0.store ~/Music --model runs/nafp/model --shard 0/8",
     )
     verb.add_argument("store_dir", metavar="STORE_DIR", help="folder of the store")
@@ -163,7 +164,7 @@ def _add_generate(verbs) -> None:
     verb.add_argument("--kind", help="only rows of the manifest whose column `kind` is this")
     verb.add_argument("--split", help="only rows of the manifest whose column `split` is this")
     verb.add_argument(
-        "--dtype", choices=["float32", "float16"], default="float32", help="stored type (float32)"
+        "--dtype", choices=["float32", "float16"], help="stored type; float32 in a new store"
     )
     verb.add_argument(
         "--shard", type=_shard, default=(0, 1), metavar="I/N", help="part I of N, from 0 (0/1)"

@@ -1,6 +1,7 @@
 """The command line: verbs only. Whatever is heavy is imported inside the verb that needs it."""
 
 import argparse
+import dataclasses
 import json
 import os
 import sys
@@ -45,8 +46,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def index(options: argparse.Namespace) -> int:
     """Create or extend an index."""
+    from fingerprint.landmarks import PRESETS
     from fingerprint.recognizer import create_or_open
 
+    if options.preset and options.model:
+        raise UsageError("--preset is for landmarks; leave it out, or --model.")
+    if options.preset and options.preset not in PRESETS:
+        raise UsageError(f"no preset {options.preset!r}; choose one of {', '.join(PRESETS)}.")
     recognizer = create_or_open(
         options.index_dir, method=options.method, model=options.model, preset=options.preset
     )
@@ -90,8 +96,9 @@ def list_tracks(options: argparse.Namespace) -> int:
 def remove(options: argparse.Namespace) -> int:
     """Remove tracks from an index."""
     from fingerprint.recognizer import remove_tracks
+    from fingerprint.store import Store
 
-    removed, unknown = remove_tracks(options.index_dir, options.tracks)
+    removed, unknown = remove_tracks(Store.open(options.index_dir), options.tracks)
     for name in unknown:
         print(f"{options.index_dir} holds no track {name!r}; see `list`.", file=sys.stderr)
     print(f"{len(removed)} removed, {len(unknown)} not found")
@@ -122,28 +129,27 @@ def describe(options: argparse.Namespace) -> int:
 
 def generate(options: argparse.Namespace) -> int:
     """Fingerprint a collection into a store."""
-    from fingerprint.recognizer import generate_store
+    if not (options.paths or options.manifest):
+        raise UsageError("no files: give paths or --manifest.")
+    if (options.kind or options.split) and not options.manifest:
+        raise UsageError("--kind and --split choose from a --manifest; give one.")
+    from fingerprint.generate import generate, read_manifest
+    from fingerprint.recognizer import create_or_open
 
-    return _report(
-        generate_store(
-            options.store_dir,
-            options.paths,
-            model=options.model,
-            manifest=options.manifest,
-            kind=options.kind,
-            split=options.split,
-            dtype=options.dtype,
-            shard=options.shard,
-        )
-    )
+    paths = list(options.paths)
+    if options.manifest:
+        paths += read_manifest(options.manifest, kind=options.kind, split=options.split)
+    recognizer = create_or_open(options.store_dir, model=options.model, dtype=options.dtype)
+    return _report(generate(paths, recognizer.fingerprinter, recognizer.store, shard=options.shard))
 
 
 def evaluate(options: argparse.Namespace) -> int:
     """Put the same synthesised queries to every index and count the right answers."""
     from fingerprint.evaluation import run, tables
 
-    settings = {name: getattr(options, name) for name in run.SETTINGS}
-    result = run.evaluate(options.index_dirs, **settings)
+    fields = dataclasses.fields(run.EvaluationSettings)
+    settings = run.EvaluationSettings(**{f.name: getattr(options, f.name) for f in fields})
+    result = run.evaluate(options.index_dirs, settings)
     if options.output:
         with open(options.output, "w", encoding="utf-8") as file:
             json.dump(result, file, indent=1)
@@ -215,3 +221,7 @@ def _print_facts(facts: dict, output_format: str) -> None:
     for name, value in facts.items():
         text = f"{value:,}" if isinstance(value, int) else str(value)
         print(f"{name.replace('_', ' '):{width}}  {text}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

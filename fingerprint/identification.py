@@ -1,7 +1,24 @@
-"""What an identification says: candidates with their place in time, and a verdict."""
+"""What an identification says, and the contract of the recognisers that make them."""
 
+import abc
 import dataclasses
-from typing import Literal
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+
+from fingerprint.audio import from_array, read_audio
+from fingerprint.errors import FingerprintError
+from fingerprint.store import Store, StoreError, Track
+
+if TYPE_CHECKING:
+    from fingerprint.generate import GenerationReport
+
+# Only this much of a longer query is listened to, which bounds time and memory: far more than
+# any verdict needs.
+MAX_QUERY_S = 60.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,3 +85,108 @@ class Identification:
     def to_dict(self) -> dict:
         """``{"verdict": ..., "matches": [...]}``, ready for JSON."""
         return {"verdict": self.verdict, "matches": [match.to_dict() for match in self.matches]}
+
+
+class Recognizer(abc.ABC):
+    """An index folder that recordings are added to and queries are put to.
+
+    Attributes:
+        method: "neural" or "landmarks".
+        store: what the folder holds.
+        sample_rate_hz: rate of the audio that the method works on.
+    """
+
+    method: ClassVar[str]
+
+    def __init__(self, store: Store, sample_rate_hz: int):
+        self.store = store
+        self.sample_rate_hz = sample_rate_hz
+
+    @property
+    def tracks(self) -> list[Track]:
+        """The tracks of the index, in the order in which they were added."""
+        return self.store.tracks
+
+    @abc.abstractmethod
+    def add_files(
+        self, paths: Iterable[str | Path], *, progress: bool = True
+    ) -> "GenerationReport":
+        """Add audio files and the audio files in folders, each committed on its own.
+
+        Files that are already there are skipped; those that cannot be read are reported and do
+        not stop the others.
+
+        Returns:
+            A report with ``added`` and ``skipped`` paths and ``failed`` (path, sentence) pairs.
+
+        Raises:
+            StoreError: another process is writing to the index, or it cannot be written.
+        """
+
+    def remove(self, tracks: Iterable[str]) -> tuple[list[str], list[str]]:
+        """Remove tracks; the arguments and the result are those of `remove_tracks`."""
+        return remove_tracks(self.store, tracks)
+
+    def identify(
+        self, samples: np.ndarray, top_k: int = 5, *, sample_rate_hz: int | None = None
+    ) -> Identification:
+        """Name the tracks that a query may come from, best first.
+
+        Args:
+            samples: ``(n,)`` or ``(n, n_channels)``; of more than ``MAX_QUERY_S`` seconds only
+                the beginning is used.
+            top_k: tracks to name at most.
+            sample_rate_hz: the rate of ``samples``; by default the recogniser's own.
+
+        Raises:
+            AudioError: the array is not audio, or silent.
+            FingerprintError: ``top_k`` is not positive.
+        """
+        if top_k < 1:
+            raise FingerprintError(f"top_k is {top_k}, but it has to be at least 1.")
+        rate_hz = sample_rate_hz or self.sample_rate_hz
+        beginning = np.atleast_1d(samples)[: round(MAX_QUERY_S * rate_hz)]
+        samples = from_array(beginning, rate_hz, self.sample_rate_hz)
+        if not self.store.n_rows:
+            return Identification("no_match", [])
+        return self._identify(samples, top_k)
+
+    def identify_file(self, path: str | Path, top_k: int = 5) -> Identification:
+        """As `identify`, for the beginning of a file.
+
+        Raises:
+            AudioError: the file cannot be read, or nothing can be heard in its beginning.
+        """
+        samples = read_audio(path, self.sample_rate_hz, duration_s=MAX_QUERY_S)
+        return self.identify(samples, top_k)
+
+    def cache_folder(self) -> Path | None:
+        """Where a search index of the present content can be kept; None if nothing can be."""
+        try:
+            return self.store.derived_folder()
+        except StoreError:
+            return None
+
+    @abc.abstractmethod
+    def _identify(self, samples: np.ndarray, top_k: int) -> Identification:
+        """`identify` of mono audio ``(n,)`` at the recogniser's rate, in an index with rows."""
+
+
+def remove_tracks(store: Store, tracks: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Remove tracks, named as in the store or by a path to the file they were made from.
+
+    Returns:
+        The names that were removed, and the arguments that name no track; the latter do not
+        stop the former.
+
+    Raises:
+        StoreError: another process is writing to the store, or it cannot be written.
+    """
+    with store.writer() as writer:
+        names = {track.name: track.name for track in store.tracks}
+        by_file = {track.resolved_path: track.name for track in store.tracks}
+        found = {each: names.get(each) or by_file.get(os.path.realpath(each)) for each in tracks}
+        removed = list(dict.fromkeys(name for name in found.values() if name))
+        if removed:
+            writer.remove(removed)
+    return removed, [each for each, name in found.items() if not name]

@@ -5,7 +5,6 @@ to every system alike. The order is the published one (Chang et al., arXiv 2010.
 then the impulse responses over both, with a second of history so that the room already rings.
 """
 
-import csv
 import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,16 +13,12 @@ import numpy as np
 from scipy import signal
 
 from fingerprint.audio import AudioError, find_audio, read_audio
-from fingerprint.errors import FingerprintError
+from fingerprint.generate import read_manifest
 
 HISTORY_S = 1.0
 # An excerpt this far below the level of its track has nothing in it that could be identified.
 SILENCE_DB = -50.0
 MAX_DRAWS = 50
-
-
-class EvaluationError(FingerprintError):
-    """An evaluation that cannot be run as asked."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,22 +58,12 @@ def audio_of_kind(folder: str | Path, kind: str, split: str) -> list[str]:
 
     Raises:
         AudioError: the folder does not exist or holds no audio.
-        EvaluationError: the manifest lacks a column, or no row of it is of this kind and split.
+        ManifestError: the manifest lacks a column, or no row of it is of this kind and split.
     """
     manifest = Path(folder) / "manifest.csv"
-    if not manifest.exists():
-        return find_audio([folder])
-    with manifest.open(newline="", encoding="utf-8") as lines:
-        rows = csv.DictReader(lines)
-        missing = {"path", "kind", "split"} - set(rows.fieldnames or ())
-        if missing:
-            raise EvaluationError(f"{manifest} has no column {sorted(missing)[0]!r}.")
-        chosen = [r["path"] for r in rows if r["kind"] == kind and r["split"] == split]
-    if not chosen:
-        raise EvaluationError(
-            f"{manifest} names no file of kind {kind!r} and split {split!r}; choose others."
-        )
-    return [str(Path(folder) / path) for path in chosen]
+    if manifest.exists():
+        return read_manifest(manifest, kind=kind, split=split)
+    return find_audio([folder])
 
 
 def make_queries(

@@ -1,0 +1,193 @@
+"""Identification with a trained network: segments to fingerprints, neighbours, alignment, verdict.
+
+An index is a store of one fingerprint per segment with a copy of the model folder in it, so that
+it identifies on its own and can never meet the wrong model.
+"""
+
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from fingerprint.alignment import Hypothesis, align
+from fingerprint.generate import COLUMN, GenerationReport, generate, neural_store
+from fingerprint.identification import Identification, Match, Recognizer
+from fingerprint.model import Fingerprinter
+from fingerprint.searchers import Searcher, open_searcher
+from fingerprint.store import Store, StoreError, Track
+
+MODEL_FOLDER = "model"
+# A query that starts between two reference segments is also fingerprinted at these fractions of
+# a hop, so that one of them starts nearly where a reference segment does.
+N_SHIFTS = 4
+NEIGHBOURS_PER_SEGMENT = 20
+# The verdict "match" is wrong for this share of the queries from recordings not in the index.
+FALSE_MATCH_PROBABILITY = 1e-3
+# Mean inner product for a match with a model that carries no calibration: unrelated fingerprints
+# rarely exceed it even in single segments, but so do heavily disturbed ones of the same second.
+UNCALIBRATED_THRESHOLD = 0.75
+_EULER_GAMMA = 0.5772156649015329
+
+
+class NeuralRecognizer(Recognizer):
+    """Fingerprints of a trained network, one for each segment of each track."""
+
+    method = "neural"
+
+    def __init__(self, store: Store, fingerprinter: Fingerprinter):
+        super().__init__(store, fingerprinter.sample_rate_hz)
+        self.fingerprinter = fingerprinter
+        self._searcher: tuple[str, Searcher] | None = None
+
+    @classmethod
+    def create(
+        cls, folder: str | Path, model_folder: str | Path, *, dtype: str = "float32"
+    ) -> "NeuralRecognizer":
+        """Make an empty index with a copy of a model; it appears complete or not at all.
+
+        Raises:
+            ModelError: the model folder cannot be used.
+            StoreError: the folder is not new or empty, or cannot be written.
+        """
+        folder = Path(folder)
+        fingerprinter = Fingerprinter.load(model_folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            dir=folder.parent, prefix=f".{folder.name}.new-"
+        ) as parent:
+            new = Path(parent) / folder.name
+            neural_store(new, fingerprinter, dtype)
+            shutil.copytree(model_folder, new / MODEL_FOLDER)
+            try:
+                # Succeeds on a folder only if that is empty.
+                os.rename(new, folder)
+            except OSError as error:
+                raise StoreError(
+                    f"{folder} cannot become an index ({error.strerror}): choose a new folder."
+                ) from error
+        return cls(Store.open(folder), fingerprinter)
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "NeuralRecognizer":
+        """Open an index with the model that lies in it.
+
+        Raises:
+            StoreError, ModelError: the index or its model is damaged or foreign.
+        """
+        store = Store.open(folder)
+        fingerprinter = Fingerprinter.load(Path(folder) / MODEL_FOLDER)
+        if fingerprinter.identity != store.recognizer["identity"]:
+            raise StoreError(
+                f"{folder} was made with the model {store.recognizer['identity']}, but the model "
+                f"in it is {fingerprinter.identity}: restore the former, or build the index anew."
+            )
+        return cls(store, fingerprinter)
+
+    def check_model(self, model_folder: str | Path | None) -> None:
+        """Raise StoreError where a model folder holds another model than that of the index."""
+        if model_folder is None:
+            return
+        identity = Fingerprinter.load(model_folder).identity
+        if identity != self.fingerprinter.identity:
+            raise StoreError(
+                f"{self.store.folder} was made with the model {self.fingerprinter.identity}, but "
+                f"{model_folder} is {identity}: their fingerprints do not compare; leave out the "
+                "model, or build a new index with it."
+            )
+
+    def add_files(self, paths: Iterable[str | Path], *, progress: bool = True) -> GenerationReport:
+        """See `Recognizer.add_files`."""
+        return generate(paths, self.fingerprinter, self.store, progress=progress)
+
+    def _identify(self, samples: np.ndarray, top_k: int) -> Identification:
+        queries = self._embed_shifts(samples)
+        n_shifts, n_segments, dim = queries.shape
+        ids, _ = self._open_searcher().search(queries.reshape(-1, dim), NEIGHBOURS_PER_SEGMENT)
+        ids = ids.reshape(n_shifts, n_segments, -1)
+        hypotheses = align(
+            queries,
+            np.where(queries.any(axis=2, keepdims=True), ids, -1),
+            self.store.column(COLUMN),
+            np.array([track.first_row for track in self.tracks]),
+            np.array([track.n_rows for track in self.tracks]),
+            top_k,
+        )
+        is_match = bool(hypotheses) and hypotheses[0].score >= self.threshold(n_segments)
+        query_s = len(samples) / self.sample_rate_hz
+        return Identification(
+            "match" if is_match else "no_match",
+            [self._match(each, self.tracks[each.track], query_s) for each in hypotheses],
+        )
+
+    def threshold(self, n_segments: int) -> float:
+        """The score from which on a query of ``n_segments`` is called a match in this index."""
+        calibration = self.fingerprinter.calibration
+        if calibration is None:
+            return UNCALIBRATED_THRESHOLD
+        return match_threshold(calibration, n_segments, self.store.n_rows)
+
+    def _shift_samples(self) -> list[int]:
+        hop = self.fingerprinter.grid.hop_samples
+        return [round(shift * hop / N_SHIFTS) for shift in range(N_SHIFTS)]
+
+    def _embed_shifts(self, samples: np.ndarray) -> np.ndarray:
+        """The query at each sub-hop shift, ``(n_shifts, n_segments, d)``; zeros for silence.
+
+        Silence resembles the silence of every track, so that it must not speak for any.
+        """
+        grid = self.fingerprinter.grid
+        n_segments = grid.n_segments(len(samples))
+        needed = (n_segments - 1) * grid.hop_samples + grid.n_samples
+        shifts = self._shift_samples()
+        padded = np.pad(samples, (0, max(0, needed + shifts[-1] - len(samples))))
+        segments = np.concatenate([grid.cut(padded[shift : shift + needed]) for shift in shifts])
+        embeddings = self.fingerprinter.embed_segments(segments)
+        embeddings[~segments.any(axis=1)] = 0.0
+        return embeddings.reshape(N_SHIFTS, n_segments, -1)
+
+    def _match(self, hypothesis: Hypothesis, track: Track, query_s: float) -> Match:
+        shift_s = self._shift_samples()[hypothesis.shift] / self.sample_rate_hz
+        start_s = float(self.fingerprinter.grid.start_s(hypothesis.start_segment)) - shift_s
+        return Match.placed(track.name, hypothesis.score, start_s, query_s, track.duration_s)
+
+    def _open_searcher(self) -> Searcher:
+        """The searcher over the present content, built when the content has changed."""
+        content = self.store.content_id
+        if self._searcher is None or self._searcher[0] != content:
+            vectors = self.store.column(COLUMN)
+            self._searcher = content, open_searcher(vectors, self.cache_folder())
+        return self._searcher[1]
+
+
+def match_threshold(
+    calibration: Mapping,
+    n_segments: int,
+    n_rows: int,
+    false_match_probability: float = FALSE_MATCH_PROBABILITY,
+) -> float:
+    """The score that the best wrong track exceeds with the given probability.
+
+    The best of many wrong scores follows a Gumbel distribution; its location and scale come from
+    the calibration's mean and standard deviation (method of moments), interpolated over the
+    logarithm of the query's length. The best of f times as many tries is higher by
+    ``scale * log(f)``; every row is tried with every shift, the calibration with none.
+
+    Args:
+        calibration: as in `model.save_model`.
+        n_segments: length of the query.
+        n_rows: fingerprints in the index.
+        false_match_probability: share of unanswerable queries that are called a match.
+    """
+    lengths = np.log(np.asarray(calibration["n_segments"], np.float64))
+    mean, std = (
+        float(np.interp(math.log(n_segments), lengths, calibration[name]))
+        for name in ("score_mean", "score_std")
+    )
+    scale = std * math.sqrt(6) / math.pi
+    location = mean - _EULER_GAMMA * scale
+    location += scale * math.log(N_SHIFTS * n_rows / calibration["n_reference_segments"])
+    return location - scale * math.log(-math.log1p(-false_match_probability))

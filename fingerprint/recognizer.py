@@ -1,0 +1,124 @@
+"""Recognisers by name: open an index whatever made it, create one, say what it holds."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fingerprint.identification import Identification, Match, Recognizer, remove_tracks
+from fingerprint.landmark_recognizer import LandmarkRecognizer
+from fingerprint.store import Store, StoreError
+
+if TYPE_CHECKING:
+    from fingerprint.neural_recognizer import NeuralRecognizer
+
+__all__ = [
+    "Identification",
+    "LandmarkRecognizer",
+    "Match",
+    "NeuralRecognizer",
+    "Recognizer",
+    "create_or_open",
+    "describe_index",
+    "open_recognizer",
+    "remove_tracks",
+]
+
+
+def __getattr__(name: str):
+    # The network needs jax, whose import takes seconds that a landmark index can do without.
+    if name == "NeuralRecognizer":
+        from fingerprint.neural_recognizer import NeuralRecognizer
+
+        return NeuralRecognizer
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def open_recognizer(folder: str | Path, *, model: str | Path | None = None) -> Recognizer:
+    """Open an index with the method that made it.
+
+    Args:
+        folder: the index.
+        model: where given, a model folder that the index has to be made with.
+
+    Raises:
+        StoreError: the folder holds no index, a damaged one, or one made with another model.
+        ModelError: a model folder cannot be used.
+    """
+    method = Store.open(folder).recognizer.get("method")
+    if method == "landmarks":
+        _refuse_model(folder, model)
+        return LandmarkRecognizer.open(folder)
+    if method == "neural":
+        from fingerprint.neural_recognizer import NeuralRecognizer
+
+        recognizer = NeuralRecognizer.open(folder)
+        recognizer.check_model(model)
+        return recognizer
+    raise StoreError(
+        f"{folder} was made by the method {method!r}, which this program does not know: update it."
+    )
+
+
+def create_or_open(
+    folder: str | Path,
+    *,
+    method: str | None = None,
+    model: str | Path | None = None,
+    preset: str | None = None,
+    dtype: str | None = None,
+) -> Recognizer:
+    """Open an index, or create it where there is none.
+
+    A new index is neural with ``model``, its fingerprints stored as ``dtype`` (or "float32");
+    else it is of landmarks with ``preset`` (or "default"). An existing one keeps all that; what
+    is given and differs is refused.
+
+    Raises:
+        FingerprintError: the index cannot be opened or created, or is not what is asked for.
+    """
+    folder = Path(folder)
+    if not folder.exists() or not any(folder.iterdir()):
+        if model is None:
+            return LandmarkRecognizer.create(folder, preset=preset or "default")
+        from fingerprint.neural_recognizer import NeuralRecognizer
+
+        return NeuralRecognizer.create(folder, model, dtype=dtype or "float32")
+    recognizer = open_recognizer(folder, model=model)
+    own = {
+        "method": recognizer.method,
+        "preset": recognizer.store.recognizer.get("preset"),
+        "dtype": next(iter(recognizer.store.columns.values()))[0],
+    }
+    for name, wanted in {"method": method, "preset": preset, "dtype": dtype}.items():
+        if wanted not in (None, own[name]):
+            raise StoreError(
+                f"{folder} is an index of the {name} {own[name]!r}, not {wanted!r}: choose another "
+                "folder for that."
+            )
+    return recognizer
+
+
+def describe_index(folder: str | Path) -> dict:
+    """What an index is and holds, as JSON-able facts; loads no model.
+
+    ``bytes`` are those of the stored rows, without model and search index.
+
+    Raises:
+        StoreError: the folder holds no index, or a damaged one.
+    """
+    store = Store.open(folder)
+    facts = {"index": str(folder), "method": store.recognizer.get("method")}
+    facts |= {name: value for name, value in store.recognizer.items() if name != "method"}
+    return facts | {
+        "tracks": len(store.tracks),
+        "duration_s": round(sum(track.duration_s for track in store.tracks), 3),
+        "rows": store.n_rows,
+        "bytes": sum(store.column(name).nbytes for name in store.columns),
+    }
+
+
+def _refuse_model(folder: str | Path, model: str | Path | None) -> None:
+    if model is not None:
+        raise StoreError(
+            f"{folder} is an index of landmarks, which has no model: leave out the model, or "
+            "choose another folder."
+        )

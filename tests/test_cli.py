@@ -1,0 +1,382 @@
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import soundfile
+
+from fingerprint import cli
+from fingerprint.music_synthesis import synthesize_track
+from fingerprint.store import Store
+
+RATE_HZ = 11_025
+VERBS = ["index", "query", "list", "remove", "info", "describe", "generate", "evaluate", "demo"]
+MATCH_KEYS = [
+    *("track", "score", "reference_start_s", "reference_end_s", "query_start_s", "query_end_s")
+]
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory):
+    """A folder of four tracks of 20 s, one of them in a subfolder."""
+    folder = tmp_path_factory.mktemp("music")
+    (folder / "more").mkdir()
+    for seed, name in enumerate(["a.wav", "b.flac", "c.wav", "more/d.wav"]):
+        soundfile.write(folder / name, synthesize_track(seed, 20.0, RATE_HZ), RATE_HZ)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory, music):
+    """Seconds 7 to 13 of track b with some noise."""
+    audio, _ = soundfile.read(music / "b.flac")
+    excerpt = audio[7 * RATE_HZ : 13 * RATE_HZ]
+    noise = np.random.default_rng(0).normal(size=len(excerpt))
+    path = tmp_path_factory.mktemp("clips") / "clip.wav"
+    soundfile.write(path, 0.7 * excerpt + 0.05 * np.std(excerpt) * noise, RATE_HZ)
+    return path
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory, music):
+    folder = tmp_path_factory.mktemp("built") / "songs.index"
+    assert cli.main(["index", str(folder), str(music)]) == 0
+    return folder
+
+
+@pytest.fixture
+def songs(built, tmp_path):
+    """A landmark index of the four tracks that a test may change."""
+    return shutil.copytree(built, tmp_path / "songs.index")
+
+
+def run(capsys, *arguments):
+    capsys.readouterr()
+    status = cli.main([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+# ----------------------------------------------------------------------------- index
+
+
+def test_a_folder_is_indexed_once(tmp_path, music, capsys):
+    status, out, _ = run(capsys, "index", tmp_path / "i", music)
+    assert (status, out) == (0, "4 added, 0 already there, 0 failed\n")
+    status, out, _ = run(capsys, "index", tmp_path / "i", music, music / "a.wav")
+    assert (status, out) == (0, "0 added, 4 already there, 0 failed\n")
+
+
+def test_the_same_file_by_another_path_is_already_there(songs, music, monkeypatch, capsys):
+    monkeypatch.chdir(music)
+    status, out, _ = run(capsys, "index", songs, "a.wav", "more/../b.flac")
+    assert (status, out) == (0, "0 added, 2 already there, 0 failed\n")
+
+
+def test_what_cannot_be_read_is_named_and_the_rest_is_indexed(tmp_path, music, capsys):
+    bad = tmp_path / "bad.wav"
+    bad.write_bytes(b"no audio")
+    silent = tmp_path / "silent.wav"
+    soundfile.write(silent, np.zeros(RATE_HZ), RATE_HZ)
+    missing = tmp_path / "missing.wav"
+    status, out, err = run(capsys, "index", tmp_path / "i", bad, missing, silent, music / "a.wav")
+    assert (status, out) == (1, "1 added, 0 already there, 3 failed\n")
+    for path in (bad, missing, silent):
+        assert sum(str(path) in line for line in err.splitlines()) == 1
+    assert "Traceback" not in err
+    status, out, _ = run(capsys, "list", tmp_path / "i", "--format", "json")
+    assert [json.loads(line)["track"] for line in out.splitlines()] == [str(music / "a.wav")]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [(["--preset", "wang"], "preset"), (["--model", "some/model"], "landmarks")],
+)
+def test_an_index_keeps_its_method_and_preset(songs, music, capsys, options, sentence):
+    status, _, err = run(capsys, "index", songs, music, *options)
+    assert status == 1
+    assert sentence in err
+    assert str(songs) in err
+
+
+def test_a_preset_of_ones_own_choice_is_kept(tmp_path, music, capsys):
+    arguments = ("index", tmp_path / "i", music / "a.wav", "--preset", "wang")
+    assert run(capsys, *arguments, "--method", "landmarks")[0] == 0
+    assert run(capsys, *arguments)[0] == 0
+    _, out, _ = run(capsys, "info", tmp_path / "i", "--format", "json")
+    assert json.loads(out)["preset"] == "wang"
+
+
+def test_a_foreign_folder_is_refused_with_a_sentence(tmp_path, music, capsys):
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "mother.txt").write_text("Dear Mother")
+    for arguments in (["index", tmp_path / "letters", music], ["query", tmp_path / "letters", "x"]):
+        status, _, err = run(capsys, *arguments)
+        assert status == 1
+        assert str(tmp_path / "letters") in err
+        assert err.count("\n") == 1
+    assert [path.name for path in (tmp_path / "letters").iterdir()] == ["mother.txt"]
+
+
+def test_a_damaged_index_is_refused_with_a_sentence(songs, clip, capsys):
+    (songs / "store.json").write_text("{")
+    status, out, err = run(capsys, "query", songs, clip)
+    assert (status, out) == (1, "")
+    assert str(songs) in err
+    assert err.count("\n") == 1
+
+
+def test_verify_finds_a_changed_byte(songs, capsys):
+    assert run(capsys, "info", songs, "--verify")[0] == 0
+    column = max(songs.glob("**/*"), key=lambda path: path.is_file() and path.stat().st_size)
+    content = bytearray(column.read_bytes())
+    content[len(content) // 2] ^= 1
+    column.write_bytes(content)
+    status, _, err = run(capsys, "info", songs, "--verify")
+    assert status == 1
+    assert err.count("\n") == 1
+
+
+# ----------------------------------------------------------------------------- query
+
+
+def test_json_answers_are_as_promised(songs, clip, music, capsys):
+    status, out, _ = run(capsys, "query", songs, clip, "--format", "json", "--top_k", "2")
+    assert status == 0
+    (line,) = out.splitlines()
+    answer = json.loads(line)
+    assert list(answer) == ["query", "verdict", "matches"]
+    assert answer["query"] == str(clip)
+    assert answer["verdict"] == "match"
+    assert 1 <= len(answer["matches"]) <= 2
+    best = answer["matches"][0]
+    assert list(best) == MATCH_KEYS
+    assert best["track"] == str(music / "b.flac")
+    assert best["reference_start_s"] == pytest.approx(7.0, abs=0.05)
+    assert best["reference_end_s"] == pytest.approx(13.0, abs=0.05)
+    assert (best["query_start_s"], best["query_end_s"]) == (0.0, 6.0)
+
+
+def test_noise_is_no_match(songs, tmp_path, rng, capsys):
+    soundfile.write(tmp_path / "noise.wav", 0.1 * rng.normal(size=5 * RATE_HZ), RATE_HZ)
+    status, out, _ = run(capsys, "query", songs, tmp_path / "noise.wav", "--format", "json")
+    answer = json.loads(out)
+    assert (status, answer["verdict"]) == (0, "no_match")
+    for match in answer["matches"]:
+        assert list(match) == MATCH_KEYS
+
+
+def test_an_empty_index_knows_nothing(songs, clip, music, capsys):
+    tracks = [music / name for name in ("a.wav", "b.flac", "c.wav", "more/d.wav")]
+    assert run(capsys, "remove", songs, *tracks)[:2] == (0, "4 removed, 0 not found\n")
+    status, out, _ = run(capsys, "query", songs, clip, "--format", "json")
+    answer = {"query": str(clip), "verdict": "no_match", "matches": []}
+    assert (status, json.loads(out)) == (0, answer)
+
+
+def test_tables_show_verdict_track_and_time(songs, clip, music, capsys):
+    status, out, _ = run(capsys, "query", songs, clip)
+    assert status == 0
+    header, first, *_ = out.splitlines()
+    assert header == f"{clip}: match"
+    assert str(music / "b.flac") in first
+    assert " 7.0" in first
+
+
+def test_queries_that_cannot_be_read_do_not_stop_the_others(songs, clip, tmp_path, capsys):
+    bad = tmp_path / "bad.wav"
+    bad.write_bytes(b"")
+    missing = tmp_path / "missing.wav"
+    status, out, err = run(capsys, "query", songs, bad, missing, clip, "--format", "json")
+    assert status == 1
+    assert [json.loads(line)["query"] for line in out.splitlines()] == [str(clip)]
+    assert [str(bad) in err.splitlines()[0], str(missing) in err.splitlines()[1]] == [True, True]
+
+
+# ----------------------------------------------------------------------------- the other verbs
+
+
+def test_tracks_are_listed_in_order(songs, music, capsys):
+    status, out, _ = run(capsys, "list", songs)
+    assert status == 0
+    assert [line.split("  ")[-1] for line in out.splitlines()] == [
+        str(music / name) for name in ("a.wav", "b.flac", "c.wav", "more/d.wav")
+    ]
+    assert all(" 20.0 s" in line for line in out.splitlines())
+
+
+def test_known_tracks_are_removed_and_unknown_ones_named(songs, clip, music, capsys):
+    status, out, err = run(capsys, "remove", songs, music / "b.flac", "z.wav")
+    assert (status, out) == (1, "1 removed, 1 not found\n")
+    assert "z.wav" in err
+    _, out, _ = run(capsys, "query", songs, clip, "--format", "json")
+    answer = json.loads(out)
+    assert answer["verdict"] == "no_match"
+    assert str(music / "b.flac") not in [match["track"] for match in answer["matches"]]
+    assert run(capsys, "index", songs, music)[1] == "1 added, 3 already there, 0 failed\n"
+
+
+def test_info_counts_what_is_there(songs, capsys):
+    status, out, _ = run(capsys, "info", songs, "--format", "json")
+    facts = json.loads(out)
+    assert status == 0
+    assert (facts["method"], facts["tracks"], facts["duration_s"]) == ("landmarks", 4, 80.0)
+    assert facts["rows"] == Store.open(songs).n_rows > 0
+    status, table, _ = run(capsys, "info", songs)
+    assert status == 0
+    assert "landmarks" in table
+
+
+def test_describe_gives_the_promised_facts(repository, capsys):
+    pytest.importorskip("jax")
+    config = repository / "configs" / "nafp.py"
+    status, out, _ = run(capsys, "describe", config, "--format", "json")
+    facts = json.loads(out)
+    assert status == 0
+    assert list(facts) == [
+        *("name", "input_shape", "embedding_dim", "parameters", "encoder_parameters"),
+        *("macs_per_segment", "macs_per_second_of_audio"),
+    ]
+    assert (facts["name"], facts["input_shape"], facts["parameters"]) == (
+        *("nafp", [256, 32], 16_939_008),
+    )
+    assert run(capsys, "describe", config)[1].count("\n") == 7
+
+
+def test_evaluate_answers_most_clean_queries(songs, music, tmp_path, capsys):
+    arguments = ["evaluate", songs, "--queries_from", music, "--durations_s", "3,5"]
+    arguments += ["--n_queries", 8, "--output", tmp_path / "result.json"]
+    status, out, _ = run(capsys, *arguments, "--format", "markdown")
+    assert status == 0
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert [row["duration_s"] for row in result["results"]] == [3.0, 5.0]
+    assert result["results"][1]["exact"]["rate"] >= 0.75
+    assert result["n_files"] == {"asked": 4, "not_in_every_index": 0, "too_short": 0}
+    assert f"| {songs} |" in out
+
+
+def test_evaluate_counts_false_alarms_on_unknown_recordings(songs, music, tmp_path, capsys):
+    run(capsys, "remove", songs, music / "more" / "d.wav")
+    arguments = ["evaluate", songs, "--queries_from", music, "--unknown", music]
+    arguments += ["--durations_s", 5, "--n_queries", 5, "--format", "json"]
+    status, out, _ = run(capsys, *arguments)
+    (row,) = json.loads(out)["results"]
+    assert status == 0
+    assert (row["top1"]["n"], row["false_alarm"]["n"]) == (5, 5)
+    assert row["false_alarm"]["rate"] == 0.0
+
+
+def test_evaluate_without_a_known_recording_is_refused(songs, tmp_path, clip, capsys):
+    status, _, err = run(capsys, "evaluate", songs, "--queries_from", clip.parent)
+    assert status == 1
+    assert "index them" in err
+
+
+# ----------------------------------------------------------------------------- usage
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_explains_with_an_example(verb, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        cli.main([verb, "--help"])
+    out = capsys.readouterr().out
+    assert exit_.value.code == 0
+    assert f"Example:\n  fingerprint {verb}" in out
+    assert set(cli.VERBS) == set(VERBS)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["sing"],
+        ["index", "i"],
+        ["index", "i", "x.wav", "--method", "magic"],
+        ["index", "i", "x.wav", "--model", "m", "--method", "landmarks"],
+        ["index", "i", "x.wav", "--preset", "nobody"],
+        ["index", "i", "x.wav", "--preset", "wang", "--model", "m"],
+        ["query", "i", "x.wav", "--top_k", "0"],
+        ["query", "i", "x.wav", "--format", "xml"],
+        ["remove", "i"],
+        ["generate", "s", "x.wav"],
+        ["generate", "s", "--model", "m"],
+        ["generate", "s", "x.wav", "--model", "m", "--shard", "2/2"],
+        ["evaluate", "i"],
+        ["evaluate", "i", "--queries_from", "x", "--durations_s", "1,0"],
+        ["evaluate", "i", "--queries_from", "x", "--snr_db", "loud"],
+        ["evaluate", "i", "--queries_from", "x", "--room_share", "1.5"],
+    ],
+)
+def test_wrong_usage_is_status_2(arguments, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    try:
+        status = cli.main(arguments)
+    except SystemExit as exit_:
+        status = exit_.code
+    assert status == 2
+    assert capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interruption_is_one_line(monkeypatch, capsys):
+    def interrupted(options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(cli.VERBS, "list", interrupted)
+    status, out, err = run(capsys, "list", "i")
+    assert (status, out) == (130, "")
+    assert err.count("\n") == 1
+
+
+def test_a_package_that_is_missing_is_named(monkeypatch, capsys):
+    def needs_more(options):
+        raise ModuleNotFoundError("No module named 'optax'", name="optax")
+
+    monkeypatch.setitem(cli.VERBS, "demo", needs_more)
+    status, _, err = run(capsys, "demo")
+    assert status == 1
+    assert "pip install 'fingerprint[train]'" in err
+    assert "optax" in err
+
+
+COMMAND = [sys.executable, "-m", "fingerprint.cli"]
+
+
+def test_a_reader_that_leaves_is_no_error(songs):
+    process = subprocess.Popen(
+        [*COMMAND, "list", str(songs)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.close()
+    assert process.wait(timeout=60) == 0
+    assert process.stderr.read() == b""
+    process.stderr.close()
+
+
+def test_killed_at_any_moment_an_index_stays_whole(tmp_path, music, clip, capsys):
+    """Kills spread over a run that adds 24 short tracks; each leaves what can be extended."""
+    for i in range(24):
+        soundfile.write(tmp_path / f"{i:02}.wav", synthesize_track(100 + i, 3.0, 8000), 8000)
+    index = tmp_path / "songs.index"
+    command = [*COMMAND, "index", str(index), *map(str, sorted(tmp_path.glob("*.wav")))]
+    moments = random.Random(0)
+    n_tracks = [0]
+    for _ in range(5):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(moments.uniform(0.5, 2.0))
+        process.send_signal(signal.SIGKILL)
+        process.wait(timeout=60)
+        if index.exists():
+            store = Store.open(index)
+            store.verify()
+            n_tracks.append(len(store.tracks))
+    assert n_tracks == sorted(n_tracks)
+    assert run(capsys, "index", index, music, *sorted(tmp_path.glob("*.wav")))[0] == 0
+    assert run(capsys, "info", index, "--verify")[0] == 0
+    assert len(Store.open(index).tracks) == 28
+    _, out, _ = run(capsys, "query", index, clip, "--format", "json")
+    assert json.loads(out)["matches"][0]["track"] == str(music / "b.flac")

@@ -1,0 +1,340 @@
+import shutil
+
+import numpy as np
+import pytest
+import scipy.stats
+import soundfile
+from fingerprint_configs import nafp
+
+from fingerprint.audio import AudioError
+from fingerprint.errors import FingerprintError
+from fingerprint.identification import MAX_QUERY_S, Match
+from fingerprint.music_synthesis import synthesize_track
+from fingerprint.recognizer import (
+    LandmarkRecognizer,
+    NeuralRecognizer,
+    create_or_open,
+    describe_index,
+    open_recognizer,
+)
+from fingerprint.store import Store, StoreError
+
+RATE_HZ = 8000
+N_TRACKS = 6
+DURATION_S = 15.0
+
+
+def tiny_config():
+    config = nafp.get_config()
+    config.features.n_mels = 64
+    config.encoder.widths = (8, 8, 8, 8, 16, 16, 32, 32)
+    config.encoder.embedding_dim = 16
+    config.encoder.head_units = 4
+    return config
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory):
+    """A network as it is before training: enough to find again what has hardly changed."""
+    import jax
+
+    from fingerprint.encoders import build_encoder
+    from fingerprint.features import input_shape
+    from fingerprint.model import save_model
+
+    config = tiny_config()
+    mels = np.zeros((1, *input_shape(config)), np.float32)
+    params = jax.jit(build_encoder(config.encoder).init)(jax.random.key(0), mels)["params"]
+    folder = tmp_path_factory.mktemp("trained") / "model"
+    save_model(folder, config, params)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def other_model_folder(tmp_path_factory, model_folder):
+    from fingerprint.model import Fingerprinter, save_model
+
+    fingerprinter = Fingerprinter.load(model_folder)
+    config = fingerprinter.config.copy_and_resolve_references()
+    config.features.f_min_hz = 200.0
+    folder = tmp_path_factory.mktemp("other") / "model"
+    save_model(folder, config, fingerprinter._params)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def audio():
+    return [synthesize_track(seed, DURATION_S, RATE_HZ) for seed in range(N_TRACKS)]
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory, audio):
+    folder = tmp_path_factory.mktemp("music")
+    for i, samples in enumerate(audio):
+        soundfile.write(folder / f"{i}.wav", samples, RATE_HZ, subtype="FLOAT")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def indexes(tmp_path_factory, music, model_folder):
+    folder = tmp_path_factory.mktemp("indexes")
+    for method, model in (("landmarks", None), ("neural", model_folder)):
+        recognizer = create_or_open(folder / method, model=model)
+        recognizer.add_files([music], progress=False)
+    return folder
+
+
+@pytest.fixture(params=["landmarks", "neural"])
+def index(request, indexes, tmp_path):
+    """The folder of an index of all tracks, by each method, that a test may change."""
+    return shutil.copytree(indexes / request.param, tmp_path / "songs.index")
+
+
+# ----------------------------------------------------------------------------- the contract
+
+
+def test_every_track_is_found_at_its_second(index, audio, music):
+    recognizer = open_recognizer(index)
+    for i, samples in enumerate(audio):
+        answer = recognizer.identify(samples[4 * RATE_HZ : 9 * RATE_HZ], sample_rate_hz=RATE_HZ)
+        best = answer.matches[0]
+        assert answer.verdict == "match"
+        assert best.track == str(music / f"{i}.wav")
+        assert best.reference_start_s == pytest.approx(4.0, abs=0.05)
+        assert best.reference_end_s == pytest.approx(9.0, abs=0.05)
+        assert (best.query_start_s, best.query_end_s) == (0.0, 5.0)
+
+
+def test_candidates_are_distinct_tracks_best_first(index, audio):
+    recognizer = open_recognizer(index)
+    matches = recognizer.identify(audio[0][: 5 * RATE_HZ], 3, sample_rate_hz=RATE_HZ).matches
+    assert 1 <= len(matches) <= 3
+    assert len({match.track for match in matches}) == len(matches)
+    scores = [match.score for match in matches]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_a_query_that_overhangs_the_track_says_which_part_fits(index, audio, rng):
+    recognizer = open_recognizer(index)
+    noise = 0.01 * rng.normal(size=2 * RATE_HZ)
+    before = np.concatenate([noise, audio[1][: 6 * RATE_HZ]])
+    best = recognizer.identify(before, sample_rate_hz=RATE_HZ).matches[0]
+    assert best.query_start_s == pytest.approx(2.0, abs=0.05)
+    assert best.query_end_s == 8.0
+    assert best.reference_start_s == 0.0
+    after = np.concatenate([audio[1][-6 * RATE_HZ :], noise])
+    best = recognizer.identify(after, sample_rate_hz=RATE_HZ).matches[0]
+    assert best.query_start_s == 0.0
+    assert best.query_end_s == pytest.approx(6.0, abs=0.05)
+    assert best.reference_end_s == pytest.approx(DURATION_S)
+
+
+def test_arrays_and_files_get_the_same_answer(index, audio, tmp_path):
+    recognizer = open_recognizer(index)
+    clip = audio[2][3 * RATE_HZ : 8 * RATE_HZ]
+    soundfile.write(tmp_path / "clip.wav", clip, RATE_HZ, subtype="FLOAT")
+    from_file = recognizer.identify_file(tmp_path / "clip.wav")
+    assert from_file == recognizer.identify(clip, sample_rate_hz=RATE_HZ)
+    stereo = np.stack([clip, clip], axis=1)
+    assert recognizer.identify(stereo, sample_rate_hz=RATE_HZ).matches[0].track == (
+        from_file.matches[0].track
+    )
+
+
+def test_less_than_a_segment_is_no_error(index, audio):
+    recognizer = open_recognizer(index)
+    answer = recognizer.identify(audio[0][: RATE_HZ // 5], sample_rate_hz=RATE_HZ)
+    assert answer.verdict in ("match", "no_match")
+
+
+def test_of_a_long_query_the_beginning_is_used(index, audio):
+    recognizer = open_recognizer(index)
+    samples = np.tile(audio[3], 5)
+    n = round(MAX_QUERY_S * RATE_HZ)
+    answer = recognizer.identify(samples, sample_rate_hz=RATE_HZ)
+    assert answer == recognizer.identify(samples[:n], sample_rate_hz=RATE_HZ)
+
+
+@pytest.mark.parametrize("samples", [np.zeros(8000), np.zeros(0), np.full(8000, np.nan), 0.5])
+def test_what_is_no_audio_is_refused(index, samples):
+    with pytest.raises(AudioError):
+        open_recognizer(index).identify(samples)
+
+
+def test_top_k_has_to_be_positive(index, audio):
+    with pytest.raises(FingerprintError, match="top_k is 0"):
+        open_recognizer(index).identify(audio[0], 0)
+
+
+def test_removed_tracks_are_gone_and_can_come_back(index, audio, music):
+    recognizer = open_recognizer(index)
+    clip = audio[4][: 5 * RATE_HZ]
+    track = str(music / "4.wav")
+    assert recognizer.remove([track, "nobody", track]) == ([track], ["nobody"])
+    answer = recognizer.identify(clip, sample_rate_hz=RATE_HZ)
+    assert track not in [match.track for match in answer.matches]
+    report = recognizer.add_files([music], progress=False)
+    assert (report.added, len(report.skipped)) == ([track], N_TRACKS - 1)
+    assert recognizer.identify(clip, sample_rate_hz=RATE_HZ).matches[0].track == track
+
+
+def test_files_that_cannot_be_read_do_not_stop_the_others(index, tmp_path, audio):
+    bad, good, missing = (tmp_path / name for name in ("bad.wav", "good.wav", "missing.wav"))
+    bad.write_bytes(b"RIFF")
+    soundfile.write(good, audio[0][: 5 * RATE_HZ], RATE_HZ)
+    report = open_recognizer(index).add_files([bad, missing, good], progress=False)
+    assert report.added == [str(good)]
+    assert [path for path, _ in report.failed] == [str(bad), str(missing)]
+    assert all(sentence.endswith(".") for _, sentence in report.failed)
+
+
+def test_a_second_writer_gets_a_sentence(index, music):
+    recognizer, other = open_recognizer(index), open_recognizer(index)
+    with recognizer.store.writer(), pytest.raises(StoreError, match=str(index)):
+        other.remove([str(music / "0.wav")])
+
+
+def test_an_index_made_by_an_unknown_method_is_refused(tmp_path):
+    Store.create(tmp_path / "i", {"method": "tarot"}, {"cards": ("uint8", ())})
+    with pytest.raises(StoreError, match="tarot"):
+        open_recognizer(tmp_path / "i")
+
+
+# ----------------------------------------------------------------------------- each method
+
+
+def test_an_unknown_preset_is_refused(tmp_path):
+    with pytest.raises(FingerprintError, match="'nobody'; choose one of default"):
+        LandmarkRecognizer.create(tmp_path / "i", preset="nobody")
+    assert not (tmp_path / "i").exists()
+
+
+def test_a_neural_index_carries_its_model(indexes, model_folder, other_model_folder, audio, music):
+    index = indexes / "neural"
+    identity = describe_index(index)["identity"]
+    assert open_recognizer(index, model=model_folder).fingerprinter.identity == identity
+    with pytest.raises(StoreError, match=f"made with the model {identity}"):
+        open_recognizer(index, model=other_model_folder)
+
+
+def test_a_landmark_index_has_no_model(indexes, model_folder):
+    with pytest.raises(StoreError, match="has no model"):
+        open_recognizer(indexes / "landmarks", model=model_folder)
+
+
+def test_an_index_whose_model_was_exchanged_is_refused(indexes, other_model_folder, tmp_path):
+    index = shutil.copytree(indexes / "neural", tmp_path / "i")
+    shutil.rmtree(index / "model")
+    shutil.copytree(other_model_folder, index / "model")
+    with pytest.raises(StoreError, match="restore the former"):
+        open_recognizer(index)
+
+
+def test_a_neural_index_appears_whole_or_not_at_all(tmp_path, model_folder, monkeypatch):
+    def fails(*arguments, **kwargs):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(shutil, "copytree", fails)
+    with pytest.raises((OSError, FingerprintError), match="disk full"):
+        NeuralRecognizer.create(tmp_path / "i", model_folder)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_neural_index_does_not_take_the_place_of_something(tmp_path, model_folder):
+    (tmp_path / "i").mkdir()
+    (tmp_path / "i" / "letter.txt").write_text("Dear Mother")
+    with pytest.raises(StoreError, match="choose a new folder"):
+        NeuralRecognizer.create(tmp_path / "i", model_folder)
+    assert [path.name for path in tmp_path.rglob("*")] == ["i", "letter.txt"]
+
+
+def test_silence_in_a_query_speaks_for_no_track(indexes, audio, music, tmp_path, model_folder):
+    """All silent segments are alike; a track that begins silently must not win by that."""
+    recognizer = NeuralRecognizer.create(tmp_path / "i", model_folder)
+    soundfile.write(tmp_path / "late.wav", np.r_[np.zeros(8 * RATE_HZ), audio[1]], RATE_HZ)
+    recognizer.add_files([tmp_path / "late.wav", music / "0.wav"], progress=False)
+    query = np.r_[audio[0][5 * RATE_HZ : 7 * RATE_HZ], np.zeros(6 * RATE_HZ)]
+    best = recognizer.identify(query, sample_rate_hz=RATE_HZ).matches[0]
+    assert best.track == str(music / "0.wav")
+    assert best.reference_start_s == pytest.approx(5.0, abs=0.05)
+
+
+def test_shifts_find_queries_between_two_segments(indexes, audio, music):
+    recognizer = open_recognizer(indexes / "neural")
+    for start_s in (3.125, 3.25, 3.375):
+        start = round(start_s * RATE_HZ)
+        clip = audio[5][start : start + 4 * RATE_HZ]
+        best = recognizer.identify(clip, sample_rate_hz=RATE_HZ).matches[0]
+        assert best.track == str(music / "5.wav")
+        assert best.reference_start_s == pytest.approx(start_s, abs=0.001)
+        # But for the last segment, which a shift moves beyond the query's end.
+        assert best.score > 6 / 7 - 0.01
+
+
+# ----------------------------------------------------------------------------- verdict and places
+
+
+def test_wrong_tracks_exceed_the_threshold_as_rarely_as_promised(rng):
+    from fingerprint.neural_recognizer import match_threshold
+
+    gumbel = scipy.stats.gumbel_r(loc=0.4, scale=0.03)
+    n_reference, n_rows = 1000, 8000
+    calibration = {
+        "n_segments": [1, 9],
+        "score_mean": [gumbel.mean(), 0.2],
+        "score_std": [gumbel.std(), 0.01],
+        "n_reference_segments": n_reference,
+    }
+    threshold = match_threshold(calibration, 1, n_reference, false_match_probability=0.01)
+    assert threshold == pytest.approx(gumbel.isf(0.01))
+    # In eight times as many rows the best wrong score is the best of eight.
+    best_of_eight = gumbel.rvs((200_000, 8), random_state=rng).max(axis=1)
+    threshold = match_threshold(calibration, 1, n_rows, false_match_probability=0.01)
+    assert np.mean(best_of_eight > threshold) == pytest.approx(0.01, rel=0.1)
+
+
+def test_the_threshold_is_interpolated_between_lengths_and_held_beyond():
+    from fingerprint.neural_recognizer import match_threshold
+
+    calibration = {
+        "n_segments": [1, 4],
+        "score_mean": [0.5, 0.3],
+        "score_std": [0.05, 0.03],
+        "n_reference_segments": 100,
+    }
+    one, two, four, many = (match_threshold(calibration, n, 100) for n in (1, 2, 4, 50))
+    assert two == pytest.approx((one + four) / 2)
+    assert many == four
+
+
+@pytest.mark.parametrize(
+    ("start_s", "expected"),
+    [
+        (3.0, (3.0, 8.0, 0.0, 5.0)),
+        (-1.5, (0.0, 3.5, 1.5, 5.0)),
+        (17.0, (17.0, 20.0, 0.0, 3.0)),
+        (-0.0001, (0.0, 4.9999, 0.0001, 5.0)),
+    ],
+)
+def test_a_match_is_the_part_of_the_query_within_the_track(start_s, expected):
+    match = Match.placed("t", 0.5, start_s, query_duration_s=5.0, track_duration_s=20.0)
+    placed = (
+        *(match.reference_start_s, match.reference_end_s),
+        *(match.query_start_s, match.query_end_s),
+    )
+    assert placed == pytest.approx(expected)
+    assert match.reference_end_s - match.reference_start_s == pytest.approx(
+        match.query_end_s - match.query_start_s
+    )
+
+
+def test_a_query_longer_than_the_track_covers_it():
+    match = Match.placed("t", 0.5, -2.0, query_duration_s=30.0, track_duration_s=20.0)
+    assert match.to_dict() == {
+        "track": "t",
+        "score": 0.5,
+        "reference_start_s": 0.0,
+        "reference_end_s": 20.0,
+        "query_start_s": 2.0,
+        "query_end_s": 22.0,
+    }
