@@ -1,0 +1,290 @@
+"""Fingerprints of whole collections: resumable, in bounded memory, on all devices, over processes.
+
+Files are decoded by a thread while the devices work. Segments of one file after the other are
+packed into full batches, so that many short files cost no more than a long one, and a track is
+committed to the store as soon as its last fingerprint is there. A run that was killed is repeated
+with the same files, of which the finished ones are skipped.
+"""
+
+import collections
+import contextlib
+import dataclasses
+import os
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import tqdm
+
+from fingerprint.audio import AudioError, iter_blocks
+from fingerprint.file_lists import (
+    GenerationReport,
+    ManifestError,
+    choose_new,
+    find_pending,
+    progress_bar,
+    read_manifest,
+)
+from fingerprint.store import Store, StoreError, StoreWriter
+
+if TYPE_CHECKING:
+    from fingerprint.model import Fingerprinter
+
+__all__ = [
+    "COLUMN",
+    "GenerationReport",
+    "ManifestError",
+    "generate",
+    "merge_stores",
+    "neural_store",
+    "read_manifest",
+]
+
+COLUMN = "embeddings"
+_DECODED_AHEAD = 8
+
+Item = TypeVar("Item")
+
+
+@dataclasses.dataclass
+class _OpenTrack:
+    """A track on its way: its fingerprints so far, and how many segments still wait for theirs."""
+
+    path: str
+    embeddings: list[np.ndarray] = dataclasses.field(default_factory=list)
+    n_waiting: int = 0
+    duration_s: float | None = None
+    failure: str | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        return self.failure is not None or (self.duration_s is not None and self.n_waiting == 0)
+
+
+def generate(
+    paths: Iterable[str | Path],
+    fingerprinter: "Fingerprinter",
+    store: Store,
+    *,
+    progress: bool = True,
+    segments_per_batch: int = 512,
+    shard: tuple[int, int] = (0, 1),
+) -> GenerationReport:
+    """Fingerprint files and the audio files in folders, and add them to a store.
+
+    Files that ``find_pending`` knows are skipped; files that cannot be used are reported, and the
+    others go on.
+
+    Args:
+        paths: files and folders.
+        fingerprinter: turns segments into fingerprints.
+        store: made by ``neural_store`` for a model of the same identity.
+        progress: show files done and time left on standard error.
+        segments_per_batch: segments that the fingerprinter is given at once.
+        shard: (i, n): only every n-th file from the i-th on, so that n processes, each with a
+            store of its own, share one list of files.
+
+    Raises:
+        StoreError: the store is of another model, is being written, or cannot be written.
+    """
+    _check_identity(store, fingerprinter)
+    with contextlib.ExitStack() as stack:
+        writer = stack.enter_context(store.writer())
+        pending, report = find_pending(paths, store, shard)
+        bar = stack.enter_context(progress_bar(len(pending), progress))
+        batch = _Batch(fingerprinter, segments_per_batch)
+        decoded = _in_thread(_decode(pending, fingerprinter), _DECODED_AHEAD)
+        underway: collections.deque[_OpenTrack] = collections.deque()
+        for track, segments in stack.enter_context(contextlib.closing(decoded)):
+            if segments is None:
+                underway.append(track)
+            else:
+                batch.push(track, segments)
+            _commit_complete(underway, writer, report, bar)
+        batch.embed()
+        _commit_complete(underway, writer, report, bar)
+    return report
+
+
+def neural_store(
+    folder: str | Path, fingerprinter: "Fingerprinter", dtype: str | None = None
+) -> Store:
+    """Open the store in a folder, or create one, for fingerprints of a model.
+
+    Args:
+        folder: a store, or a folder that ``Store.create`` accepts.
+        fingerprinter: the model.
+        dtype: "float32" or "float16"; None: that of the store, or "float32" in a new one.
+
+    Raises:
+        StoreError: the folder holds something else, or fingerprints of another model or dtype.
+    """
+    if not (Path(folder) / "store.json").exists():
+        grid = fingerprinter.grid
+        recognizer = {
+            "method": "neural",
+            "identity": fingerprinter.identity,
+            "settings": dataclasses.asdict(grid),
+        }
+        columns = {COLUMN: (dtype or "float32", (fingerprinter.embedding_dim,))}
+        return Store.create(folder, recognizer, columns)
+    store = Store.open(folder)
+    _check_identity(store, fingerprinter)
+    stored_dtype = store.columns[COLUMN][0]
+    if dtype not in (None, stored_dtype):
+        raise StoreError(f"{folder} holds {stored_dtype} and not {dtype}: choose a new folder.")
+    return store
+
+
+def merge_stores(sources: Iterable[Store], target: Store) -> GenerationReport:
+    """Add all tracks of some stores to another one, such as those of the shards of a run.
+
+    Tracks that the target has are skipped, so that a merge that was killed is simply repeated.
+    The report speaks of tracks by name.
+
+    Raises:
+        StoreError: a source has another recogniser or other columns than the target.
+    """
+    report = GenerationReport()
+    with target.writer() as writer:
+        for source in sources:
+            if (source.recognizer, source.columns) != (target.recognizer, target.columns):
+                raise StoreError(
+                    f"{source.folder} and {target.folder} were made by different models or "
+                    "settings: their fingerprints cannot be merged."
+                )
+            files = {track.name: track.resolved_path for track in source.tracks}
+            new = set(choose_new(files, target, report))
+            for track in source.tracks:
+                if track.name not in new:
+                    continue
+                rows = slice(track.first_row, track.first_row + track.n_rows)
+                columns = {name: source.column(name)[rows] for name in source.columns}
+                writer.add(track.name, columns, track.duration_s, track.resolved_path)
+                report.added.append(track.name)
+    return report
+
+
+class _Batch:
+    """Packs segments of many tracks into full batches, and hands out their fingerprints."""
+
+    def __init__(self, fingerprinter: "Fingerprinter", size: int):
+        self._fingerprinter = fingerprinter
+        self._segments = np.empty((size, fingerprinter.grid.n_samples), np.float32)
+        self._owners: list[tuple[_OpenTrack, int]] = []
+        self._n_filled = 0
+
+    def push(self, track: _OpenTrack, segments: np.ndarray) -> None:
+        """Take segments ``(n, n_samples)``, and embed whenever the batch is full."""
+        while len(segments):
+            n = min(len(segments), len(self._segments) - self._n_filled)
+            self._segments[self._n_filled : self._n_filled + n] = segments[:n]
+            self._owners.append((track, n))
+            track.n_waiting += n
+            self._n_filled += n
+            segments = segments[n:]
+            if self._n_filled == len(self._segments):
+                self.embed()
+
+    def embed(self) -> None:
+        """Fingerprint what is there, the last, partial batch included."""
+        if not self._n_filled:
+            return
+        embeddings = self._fingerprinter.embed_segments(self._segments[: self._n_filled])
+        start = 0
+        for track, n in self._owners:
+            track.embeddings.append(embeddings[start : start + n])
+            track.n_waiting -= n
+            start += n
+        self._owners, self._n_filled = [], 0
+
+
+def _decode(
+    paths: list[str], fingerprinter: "Fingerprinter"
+) -> Iterator[tuple[_OpenTrack, np.ndarray | None]]:
+    """Segments ``(n, n_samples)`` of each file, block by block, and None where it has ended."""
+    for path in paths:
+        track = _OpenTrack(path)
+        n_samples = 0
+
+        def counted(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+            nonlocal n_samples
+            for block in blocks:
+                n_samples += len(block)
+                yield block
+
+        try:
+            blocks = counted(iter_blocks(path, fingerprinter.sample_rate_hz))
+            for segments in fingerprinter.grid.cut_blocks(blocks):
+                yield track, segments
+            track.duration_s = n_samples / fingerprinter.sample_rate_hz
+        except AudioError as error:
+            track.failure = str(error)
+        yield track, None
+
+
+def _commit_complete(
+    underway: collections.deque[_OpenTrack],
+    writer: StoreWriter,
+    report: GenerationReport,
+    bar: tqdm.tqdm,
+) -> None:
+    """Commit the first tracks underway, up to one that still waits for fingerprints."""
+    while underway and underway[0].is_complete:
+        track = underway.popleft()
+        if track.failure is not None:
+            report.failed.append((track.path, track.failure))
+        else:
+            embeddings = {COLUMN: track.embeddings}
+            writer.add(track.path, embeddings, track.duration_s, os.path.realpath(track.path))
+            report.added.append(track.path)
+        bar.update()
+
+
+def _check_identity(store: Store, fingerprinter: "Fingerprinter") -> None:
+    made_by = store.recognizer.get("identity")
+    if store.recognizer.get("method") != "neural" or made_by != fingerprinter.identity:
+        raise StoreError(
+            f"{store.folder} was made by {store.recognizer.get('method')} {made_by or ''}, not by "
+            f"the model {fingerprinter.identity}: their fingerprints do not compare; use that "
+            "model or a new folder."
+        )
+
+
+def _in_thread(items: Iterable[Item], n_ahead: int) -> Iterator[Item]:
+    """Iterate in a thread that runs up to ``n_ahead`` items ahead; closing ends the thread."""
+    ready: queue.Queue[tuple[bool, Item | BaseException | None]] = queue.Queue(n_ahead)
+    abandoned = threading.Event()
+
+    def put(is_item: bool, value: Item | BaseException | None) -> None:
+        while not abandoned.is_set():
+            with contextlib.suppress(queue.Full):
+                ready.put((is_item, value), timeout=0.1)
+                return
+
+    def work() -> None:
+        try:
+            for item in items:
+                put(True, item)
+                if abandoned.is_set():
+                    return
+            put(False, None)
+        except BaseException as error:  # raised again where the items are used
+            put(False, error)
+
+    thread = threading.Thread(target=work, name="decoding", daemon=True)
+    thread.start()
+    try:
+        while True:
+            is_item, value = ready.get()
+            if not is_item:
+                if value is not None:
+                    raise value
+                return
+            yield value
+    finally:
+        abandoned.set()
+        thread.join()
