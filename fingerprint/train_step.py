@@ -61,12 +61,9 @@ def build_step(config: ConfigDict) -> Callable:
     optimizer, schedule = build_optimizer(config.optimizer, config.training.n_steps)
     chunk_pairs = config.training.grad_cache_pairs or pairs_per_device(config.pairs.n_pairs)
     pairs_per_device(config.pairs.n_pairs, chunk_pairs)
-    mask_key = jax.random.fold_in(jax.random.key(config.seed), 1)
 
     def step(state: TrainState, batch: dict) -> tuple[TrainState, dict]:
-        # One key for all devices: the same hole in every spectrogram of the global batch.
-        key = jax.random.fold_in(mask_key, state.step)
-        mels = _front_end(config, key, batch, chunk_pairs)
+        mels = masked_log_mels(config, state.step, batch, chunk_pairs)
         loss, grads = cached_value_and_grad(encoder, loss_fn, state.params, mels)
         # Averaged outside of the differentiation: inside, every gradient would count once per
         # device.
@@ -74,7 +71,7 @@ def build_step(config: ConfigDict) -> Callable:
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         metrics = {
             "loss": loss,
-            "grad_norm": optax.global_norm(grads),
+            "grad_norm": optax.tree.norm(grads),
             "learning_rate": schedule(state.step),
             "stop": jax.lax.pmax(batch["stop"], DEVICE_AXIS),
         }
@@ -84,13 +81,23 @@ def build_step(config: ConfigDict) -> Callable:
     return step
 
 
-def _front_end(config: ConfigDict, key: jax.Array, batch: dict, chunk_pairs: int) -> jax.Array:
-    """Masked log-mels of the pairs in chunks, ``(n_chunks, 2, chunk_pairs, n_mels, n_frames)``."""
+def masked_log_mels(
+    config: ConfigDict, step: jax.Array, batch: dict, chunk_pairs: int
+) -> jax.Array:
+    """Log-mels of originals and replicas with the mask of this step, in chunks of pairs.
+
+    The mask depends on seed and step alone: it is the same on all devices, so that the global
+    batch does not depend on their number.
+
+    Returns:
+        ``(n_chunks, 2, chunk_pairs, n_mels, n_frames)``.
+    """
     pairs = jnp.stack([batch["original"], batch["replica"]])
     n_pairs, n_samples = pairs.shape[1:]
     mels = log_mel(
         pairs.reshape(-1, n_samples), sample_rate_hz=config.sample_rate_hz, **config.features
     )
+    key = jax.random.fold_in(jax.random.key(config.seed), step)
     mels = spec_augment(key, mels, **config.spec_augment)
     mels = mels.reshape(2, n_pairs // chunk_pairs, chunk_pairs, *mels.shape[1:])
     return jnp.moveaxis(mels, 0, 1)

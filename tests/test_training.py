@@ -1,0 +1,251 @@
+import json
+import math
+import os
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from fingerprint_configs import nafp
+
+from fingerprint import parallel, training
+from fingerprint.encoders import build_encoder
+from fingerprint.errors import ConfigError
+from fingerprint.losses import build_loss
+from fingerprint.model import Fingerprinter
+from fingerprint.train_step import build_step, initial_state, masked_log_mels
+from fingerprint.training import TrainingError, TrainingStopped, run
+
+N_SAMPLES = 2000
+
+
+def tiny_config(n_pairs=16, n_steps=8):
+    """A network and segments as small as the code takes: a step in milliseconds."""
+    config = nafp.get_config()
+    config.segment.duration_s = 0.25
+    config.segment.hop_s = 0.125
+    config.features.update(n_fft=256, hop_length=128, n_mels=64)
+    config.encoder.update(
+        widths=(8, 8, 8, 8, 16, 16, 32, 32), embedding_dim=16, head_units=4, norm_affine="channel"
+    )
+    config.spec_augment.stripe_bins = (2, 6)
+    config.pairs.n_pairs = n_pairs
+    config.optimizer.update(name="adam", learning_rate=3e-3, weight_decay=0.0)
+    config.training.update(
+        n_steps=n_steps,
+        log_every_steps=2,
+        checkpoint_every_steps=4,
+        evaluate_every_steps=1000,
+    )
+    config.evaluation.update(query_durations_s=(0.25, 0.5), n_queries=6)
+    return config
+
+
+def tones(seed, n_rows):
+    """``(n_rows, N_SAMPLES)``: three partials each, at frequencies of its own."""
+    generator = np.random.default_rng(seed)
+    time_s = np.arange(N_SAMPLES) / 8000
+    frequencies_hz = generator.uniform(300, 3900, (n_rows, 3, 1))
+    return np.sin(2 * np.pi * frequencies_hz * time_s).sum(axis=1).astype(np.float32)
+
+
+def make_batch(k, n_pairs):
+    """Batch k: new tones, whose replicas are noisy."""
+    original = tones(k, n_pairs)
+    noise = np.random.default_rng([k, 1]).standard_normal(original.shape)
+    return {"original": original, "replica": (original + 0.3 * noise).astype(np.float32)}
+
+
+def batches_of(config, make=make_batch):
+    def batches(start_step):
+        k = start_step
+        while True:
+            yield make(k, config.pairs.n_pairs)
+            k += 1
+
+    return batches
+
+
+def params_of(folder):
+    with np.load(folder / "parameters.npz") as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def assert_same_params(first, second):
+    assert first.keys() == second.keys()
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name], err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def config():
+    return tiny_config()
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(config, tmp_path_factory):
+    """The parameters of a run that nothing disturbed."""
+    workdir = tmp_path_factory.mktemp("uninterrupted")
+    return params_of(run(config, workdir, batches_of(config))), workdir
+
+
+def gradients_of_first_step(config, batch):
+    """Loss and gradients as the compiled step on all devices computes them."""
+    step = parallel.over_devices(build_step(config))
+    state, metrics = step(parallel.replicate(initial_state(config)), parallel.split_batch(batch))
+    # After one step Adam's first moment is a tenth of the gradient.
+    (adam,) = [s for s in state.opt_state if isinstance(s, optax.ScaleByAdamState)]
+    return parallel.to_host(metrics["loss"]), jax.tree.map(
+        lambda m: 10 * m, parallel.to_host(adam.mu)
+    )
+
+
+def gradients_of_the_big_batch(config, batch):
+    """The same by plain differentiation of one device's loss of the whole batch."""
+    encoder = build_encoder(config.encoder)
+    loss_fn = build_loss(config.loss)
+
+    @jax.jit
+    def differentiate(params, batch):
+        mels = masked_log_mels(config, jnp.zeros((), jnp.int32), batch, config.pairs.n_pairs)
+
+        def loss_of(params):
+            originals, replicas = (encoder.apply({"params": params}, rows) for rows in mels[0])
+            return loss_fn(originals, replicas)
+
+        return jax.value_and_grad(loss_of)(params)
+
+    return differentiate(initial_state(config).params, batch)
+
+
+@pytest.mark.parametrize("grad_cache_pairs", [0, 1])
+def test_gradients_on_eight_devices_are_those_of_one_big_batch(grad_cache_pairs):
+    assert jax.device_count() == 8
+    config = tiny_config()
+    config.training.grad_cache_pairs = grad_cache_pairs
+    batch = make_batch(0, config.pairs.n_pairs)
+    loss, grads = gradients_of_first_step(config, batch)
+    expected_loss, expected = gradients_of_the_big_batch(config, batch)
+    np.testing.assert_allclose(loss, expected_loss, rtol=1e-5)
+    largest = max(float(jnp.abs(g).max()) for g in jax.tree.leaves(expected))
+    assert largest > 1e-3
+    for got, wanted in zip(jax.tree.leaves(grads), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5 * largest)
+
+
+def test_the_mask_changes_with_the_step_alone(config):
+    batch = make_batch(0, 4)
+    masked = jax.jit(lambda step: masked_log_mels(config, step, batch, 2))
+    first, second = np.asarray(masked(0)), np.asarray(masked(1))
+    assert first.shape == (2, 2, 2, 64, 16)
+    np.testing.assert_array_equal(first, masked(0))
+    silent = (first == -1).all(axis=(0, 1, 2))
+    assert 0 < silent.mean() < 1
+    assert (silent != (second == -1).all(axis=(0, 1, 2))).any()
+
+
+def test_a_few_segments_are_learned_by_heart(tmp_path):
+    config = tiny_config(n_pairs=8, n_steps=60)
+    config.spec_augment.probability = 0.0
+    batch = make_batch(0, 8)
+    run(config, tmp_path, batches_of(config, lambda k, n: batch))
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    chance = math.log(2 * 8 - 1)
+    assert lines[0]["loss"] > 0.5 * chance
+    assert lines[-1]["loss"] < 0.1 * chance
+
+
+def test_bfloat16_keeps_parameters_in_float32_and_learns_the_same_first_step(config):
+    half = tiny_config()
+    half.training.dtype = "bfloat16"
+    batch = make_batch(0, config.pairs.n_pairs)
+    loss, grads = gradients_of_first_step(half, batch)
+    expected_loss, _ = gradients_of_the_big_batch(config, batch)
+    assert {g.dtype for g in jax.tree.leaves(grads)} == {np.dtype("float32")}
+    np.testing.assert_allclose(loss, expected_loss, rtol=0.02)
+
+
+def test_the_run_leaves_a_model_metrics_and_events(config, uninterrupted):
+    _, workdir = uninterrupted
+    fingerprinter = Fingerprinter.load(workdir / "model")
+    assert fingerprinter.embed_segments(tones(0, 2)).shape == (2, 16)
+    assert fingerprinter.calibration is None
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 4, 6, 8]
+    assert set(lines[0]) == {"step", "loss", "grad_norm", "learning_rate", "pairs_per_s"}
+    assert list((workdir / "tensorboard").glob("events.out.tfevents.*"))
+
+
+class Crash(Exception):
+    pass
+
+
+def test_a_run_that_crashed_goes_on_as_if_nothing_had_happened(config, uninterrupted, tmp_path):
+    def crash_at_6(k, n_pairs):
+        if k == 6:
+            raise Crash
+        return make_batch(k, n_pairs)
+
+    with pytest.raises(Crash):
+        run(config, tmp_path, batches_of(config, crash_at_6))
+    seen = []
+
+    def remember(k, n_pairs):
+        seen.append(k)
+        return make_batch(k, n_pairs)
+
+    folder = run(config, tmp_path, batches_of(config, remember))
+    assert seen == [4, 5, 6, 7]
+    assert_same_params(params_of(folder), uninterrupted[0])
+
+
+def test_sigterm_writes_a_checkpoint_and_the_run_goes_on_from_there(
+    config, uninterrupted, tmp_path
+):
+    def stop_at_2(k, n_pairs):
+        if k == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return make_batch(k, n_pairs)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(TrainingStopped, match=r"after step 2.*the same command"):
+        run(config, tmp_path, batches_of(config, stop_at_2))
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["3"]
+    folder = run(config, tmp_path, batches_of(config))
+    assert_same_params(params_of(folder), uninterrupted[0])
+
+
+def test_nan_stops_the_run_and_leaves_the_last_good_checkpoint(config, tmp_path, monkeypatch):
+    def poisoned(config):
+        step = build_step(config)
+
+        def poisoned_step(state, batch):
+            new_state, metrics = step(state, batch)
+            loss = jnp.where(state.step == 7, jnp.nan, metrics["loss"])
+            return new_state, metrics | {"loss": loss}
+
+        return poisoned_step
+
+    monkeypatch.setattr(training, "build_step", poisoned)
+    with pytest.raises(TrainingError, match="loss is nan at step 7"):
+        run(config, tmp_path, batches_of(config))
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["4"]
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("n_pairs", "grad_cache_pairs", "sentence"),
+    [
+        (12, 0, "n_pairs is 12, which 8 devices cannot share equally: choose a multiple of 8"),
+        (4, 0, "n_pairs is 4, which 8 devices cannot share equally"),
+        (32, 3, "grad_cache_pairs is 3, which does not divide the 4 pairs"),
+    ],
+)
+def test_batches_that_the_devices_cannot_share_are_refused(n_pairs, grad_cache_pairs, sentence):
+    config = tiny_config(n_pairs=n_pairs)
+    config.training.grad_cache_pairs = grad_cache_pairs
+    with pytest.raises(ConfigError, match=sentence):
+        build_step(config)
