@@ -5,7 +5,6 @@ import contextlib
 import dataclasses
 import hashlib
 import io
-import itertools
 import json
 import os
 import sys
@@ -91,11 +90,13 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _generate_examples(self) -> Iterator[tuple[str, dict[str, Any]]]:
         corpus = self.builder_config.corpus
         failures = []
-        for name, samples in _read_ahead(corpus, self.builder_config.sample_rate_hz):
+        for name, reading in _read_ahead(corpus, self.builder_config.sample_rate_hz):
             try:
-                yield name, {"audio": samples.result(), "track": name, "kind": corpus.kind}
+                samples = reading.result()
             except AudioError as error:
                 failures.append(f"{name}: {error}")
+                continue
+            yield name, {"audio": samples, "track": name, "kind": corpus.kind}
         if len(failures) == len(corpus.tracks):
             raise CorpusError(
                 f"None of the {len(failures)} {corpus.kind} files could be read; the first is "
@@ -105,7 +106,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 
 def _read_ahead(corpus: Corpus, sample_rate_hz: int) -> Iterator[tuple[str, Future]]:
-    """Names and decoded samples in order, with a few tracks per core in memory at a time."""
+    """Names and samples being decoded, in order, with a few tracks per core in memory at a time."""
 
     def read(track):
         samples = track.read(sample_rate_hz)
@@ -113,14 +114,12 @@ def _read_ahead(corpus: Corpus, sample_rate_hz: int) -> Iterator[tuple[str, Futu
 
     n_workers = os.cpu_count() or 1
     with ThreadPoolExecutor(n_workers) as pool:
-        progress = tqdm(corpus.tracks, desc=f"preparing {corpus.kind}", unit=" tracks")
-        tracks = iter(progress)
         ahead = collections.deque()
-        for track in itertools.chain(tracks, [None] * 2 * n_workers):
-            if track is not None:
-                ahead.append((track.name, pool.submit(read, track)))
-            if ahead and (track is None or len(ahead) > 2 * n_workers):
+        for track in tqdm(corpus.tracks, desc=f"preparing {corpus.kind}", unit=" tracks"):
+            ahead.append((track.name, pool.submit(read, track)))
+            if len(ahead) > 2 * n_workers:
                 yield ahead.popleft()
+        yield from ahead
 
 
 def _to_int16(samples: np.ndarray) -> np.ndarray:
