@@ -18,6 +18,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from fingerprint import mp3_length
 from fingerprint.errors import FingerprintError
 
 AUDIO_SUFFIXES = frozenset(
@@ -201,6 +202,9 @@ def _open(path: str) -> soundfile.SoundFile:
             if not file.read(1):
                 raise AudioError(f"{path} is empty (0 bytes).")
         sound = soundfile.SoundFile(path)
+        if sound.format == "MP3" and (with_header := mp3_length.with_length(path)):
+            sound.close()
+            sound = soundfile.SoundFile(with_header)
     except OSError as error:
         raise AudioError(f"{path} cannot be opened: {error.strerror or error}.") from error
     except (soundfile.SoundFileError, ValueError) as error:

@@ -249,14 +249,35 @@ def test_streams_without_a_declared_length_are_read_to_their_end(tmp_path, mixtu
     np.testing.assert_allclose(heard[:-RATE], whole[: len(heard) - RATE], atol=1e-3)
 
 
-def test_an_mp3_without_a_header_of_its_own_has_no_declared_length(tmp_path, mixture):
+@pytest.mark.parametrize("rate_hz", [16000, 44100])
+@pytest.mark.parametrize("n_channels", [1, 2])
+@pytest.mark.parametrize("bitrate_mode", ["CONSTANT", "VARIABLE"])
+def test_an_mp3_without_a_header_is_read_to_its_end(
+    tmp_path, rng, bitrate_mode, n_channels, rate_hz
+):
+    """As an encoder writes it to a pipe; near silence first, so that the bit rate rises."""
     path = tmp_path / "a.mp3"
-    kind = {"format": "MP3", "bitrate_mode": "CONSTANT", "compression_level": 0.5}
-    write(path, mixture, 44100, **kind)
+    level = np.repeat([1e-3, 1.0], 3 * rate_hz)[:, None]
+    samples = level * rng.uniform(-0.5, 0.5, (6 * rate_hz, n_channels))
+    kind = {"format": "MP3", "bitrate_mode": bitrate_mode, "compression_level": 0.3}
+    write(path, samples, rate_hz, **kind)
+    whole = read_audio(path, rate_hz)
     content = path.read_bytes()
+    tag = max(content.find(b"Xing"), content.find(b"Info"))
     # The first frame holds no sound but the length; each frame starts with the same two bytes.
-    path.write_bytes(content[content.index(content[:2], 2) : len(content) // 2])
-    assert 1.4 < len(read_audio(path, RATE)) / RATE < 1.6
+    frames = content[content.index(content[:2], tag) :]
+    path.write_bytes(b"ID3\x04\0\0\0\0\0\x20" + bytes(32) + frames)
+    heard = read_audio(path, rate_hz)
+    # The header also held the encoder's delay and padding, now heard as a little more silence.
+    assert 0 <= len(heard) - len(whole) < 0.4 * rate_hz
+    delay = np.argmax(scipy.signal.correlate(heard, whole, "valid", method="fft"))
+    np.testing.assert_allclose(heard[delay : delay + len(whole)], whole, atol=0.05)
+    np.testing.assert_allclose(
+        np.concatenate(list(iter_blocks(path, rate_hz, 0.5))), heard, atol=1e-4
+    )
+
+    path.write_bytes(frames[: len(frames) // 2])
+    assert 0.2 * len(whole) < len(read_audio(path, rate_hz)) < 0.9 * len(whole)
 
 
 @pytest.mark.parametrize("placeholder", [0x7FFFFFFF, 0xFFFFFFFF])
