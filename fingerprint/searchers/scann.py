@@ -119,7 +119,8 @@ def settings_for(n: int) -> ScannSettings:
 class ScannSearcher(Searcher):
     """A ScaNN index; make one with ``build`` or ``load``.
 
-    Scores come from the stored vectors in the precision of the settings: within 1 % with bfloat16.
+    Scores come from the stored vectors in the precision of the settings: with bfloat16 they are
+    within 1 % for unit vectors.
     """
 
     def __init__(self, index, n: int, dim: int, settings: ScannSettings, database_digest: str):
