@@ -109,6 +109,14 @@ def test_the_same_corpus_is_not_decoded_twice(manifest_folder, cache, monkeypatc
         assert sorted(examples(again)) == ["music/one.wav", "music/two.flac"]
 
 
+def test_a_manifest_of_real_recordings_is_read_as_it_is(shared_audio, cache):
+    section = {**TRAIN_MUSIC, "kind": "device_ir"}
+    with (shared_audio / "manifest.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["kind"] == "device_ir"]
+    found = examples(prepare(section, shared_audio, cache))
+    assert sorted(found) == sorted(row["path"] for row in rows if row["split"] == "train")
+
+
 @pytest.mark.parametrize("change", ["section", "file", "files", "rate"])
 def test_another_corpus_is_another_dataset(tmp_path, change):
     folder = tmp_path / "audio"
