@@ -16,13 +16,14 @@ def get_config() -> ConfigDict:
     config.name = "nafp_small"
     config.features.n_mels = 128
     config.features.f_min_hz = 160.0
+    config.spec_augment.stripe_bins = (3, 10)  # of half as many bins
     config.encoder.widths = (16, 16, 32, 32, 64, 64, 128, 256)
     config.encoder.norm_affine = "channel"
     config.pairs.n_pairs = 128
     config.optimizer.name = "adam"
     config.optimizer.learning_rate = 1e-3
     config.optimizer.weight_decay = 0.0
-    config.training.n_steps = 12_000
+    config.training.n_steps = 6_000
     config.training.checkpoint_every_steps = 200
     config.training.evaluate_every_steps = 1000
     return config
