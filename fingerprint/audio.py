@@ -5,21 +5,30 @@ more memory than a block of it, and one block after the other is the whole file.
 
 A file that ends before its header says (a download that broke off, a full disk) is refused: what
 is missing could not be recognised later, and nobody would know. Streams that declare no length
-(Ogg Vorbis, Opus, MP3 without a Xing header, WAV written to a pipe) are read to where they end.
+(Ogg Vorbis, Opus, MP3 without a Xing header, WAV written to a pipe) are read to where they end;
+only FLAC without a length is refused.
 """
 
 import math
 import os
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import soxr
 
-from fingerprint import mp3_length
-from fingerprint.errors import FingerprintError
+from fingerprint.audio_decoding import (
+    FULL_SCALE,
+    MIN_SAMPLE_RATE_HZ,
+    AudioError,
+    check_values,
+    downmix,
+    mono_blocks,
+    open_audio,
+    peak_of,
+)
+
+__all__ = ["AUDIO_SUFFIXES", "AudioError", "find_audio", "from_array", "iter_blocks", "read_audio"]
 
 AUDIO_SUFFIXES = frozenset(
     {".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus"}
@@ -28,28 +37,12 @@ AUDIO_SUFFIXES = frozenset(
 
 # Half a step of 16-bit audio: whatever stays below would be all zeros in a 16-bit file.
 _SILENT_PEAK = 2.0**-16
-# Decoders overshoot full scale by a little; floats on the scale of 16-bit integers do by far.
-_LOUDEST_PEAK = 16.0
 _SHORTEST_S = 0.001
 # soxr's "HQ" takes hardly longer than its lower qualities, and far less than the decoding.
 _RESAMPLER_QUALITY = "HQ"
 # Longer than the resampler's impulse response, so that an excerpt equals that part of the whole.
 _EXCERPT_MARGIN_S = 0.25
-# Encoder delay and padding make an MP3 a few frames shorter or longer than its header says.
-_LENGTH_TOLERANCE_S = 0.1
 _DEFAULT_BLOCK_S = 30.0
-_MAX_VALUES_PER_BLOCK = 2**24
-_MIN_SAMPLE_RATE_HZ = 1000
-# Writers to a pipe put this chunk size, or a greater one, where they cannot know the length.
-_UNKNOWN_CHUNK_SIZE = 0x7FFF0000
-_CUT_CHUNK = re.compile(r"^ *(?:data|SSND) *: *(\d+) \(should be (\d+)\)", re.MULTILINE)
-# These fit into int16, which libsndfile decodes several times faster than it converts to float.
-_INT16_SUBTYPES = frozenset({"PCM_16", "PCM_S8", "PCM_U8"})
-_FULL_SCALE = {"int8": 2.0**7, "uint8": 2.0**7, "int16": 2.0**15, "int32": 2.0**31}
-
-
-class AudioError(FingerprintError):
-    """Audio that cannot be read or used, in one sentence with its path."""
 
 
 def read_audio(
@@ -79,16 +72,16 @@ def read_audio(
     first_s = max(0, math.floor(start_s - _EXCERPT_MARGIN_S))
     start = round((start_s - first_s) * sample_rate_hz)
     stop = None if duration_s is None else start + round(duration_s * sample_rate_hz)
-    with _open(path) as sound:
+    with open_audio(path) as sound:
         if start_s > 0 and start_s >= sound.frames / sound.samplerate:
             raise AudioError(
                 f"{path} ends after {sound.frames / sound.samplerate:.2f} s, before the excerpt "
                 f"that starts at {start_s} s."
             )
         last_s = math.inf if stop is None else first_s + stop / sample_rate_hz + _EXCERPT_MARGIN_S
-        blocks = _mono_blocks(sound, path, _DEFAULT_BLOCK_S, first_s, last_s)
+        blocks = mono_blocks(sound, path, _DEFAULT_BLOCK_S, first_s, last_s)
         samples = _collect(blocks, sound.samplerate, sample_rate_hz)[start:stop]
-    _check_usable(path, len(samples), _peak(samples), sample_rate_hz)
+    _check_usable(path, len(samples), peak_of(samples), sample_rate_hz)
     return samples
 
 
@@ -111,11 +104,11 @@ def iter_blocks(
     """
     path = str(path)
     n_samples, peak = 0, 0.0
-    with _open(path) as sound:
-        blocks = _mono_blocks(sound, path, block_s, 0, math.inf)
+    with open_audio(path) as sound:
+        blocks = mono_blocks(sound, path, block_s, 0, math.inf)
         for block in _resample(blocks, sound.samplerate, sample_rate_hz):
             n_samples += len(block)
-            peak = max(peak, _peak(block))
+            peak = max(peak, peak_of(block))
             yield block
     _check_usable(path, n_samples, peak, sample_rate_hz)
 
@@ -138,24 +131,24 @@ def from_array(samples: np.ndarray, sample_rate_hz: int, target_sample_rate_hz: 
     name = "the array"
     samples = np.asarray(samples)
     for rate in (sample_rate_hz, target_sample_rate_hz):
-        if not rate >= _MIN_SAMPLE_RATE_HZ or rate % 1:
+        if not rate >= MIN_SAMPLE_RATE_HZ or rate % 1:
             raise AudioError(
                 f"A sample rate of {rate!r} Hz is not a whole number of at least "
-                f"{_MIN_SAMPLE_RATE_HZ}."
+                f"{MIN_SAMPLE_RATE_HZ}."
             )
     if samples.ndim not in (1, 2) or (samples.ndim == 2 and samples.shape[1] > len(samples) > 0):
         raise AudioError(
             f"Audio in an array has the shape (n_samples,) or (n_samples, n_channels), "
             f"not {samples.shape}."
         )
-    if not (samples.dtype.kind == "f" or samples.dtype.name in _FULL_SCALE):
+    if not (samples.dtype.kind == "f" or samples.dtype.name in FULL_SCALE):
         raise AudioError(
-            f"Audio in an array is float, or one of {', '.join(_FULL_SCALE)}, not {samples.dtype}."
+            f"Audio in an array is float, or one of {', '.join(FULL_SCALE)}, not {samples.dtype}."
         )
-    mono = _downmix(samples if samples.ndim == 2 else samples[:, None])
-    _check_values(mono, name, 0.0, int(sample_rate_hz))
+    mono = downmix(samples if samples.ndim == 2 else samples[:, None])
+    check_values(mono, name, 0.0, int(sample_rate_hz))
     result = _collect([mono], int(sample_rate_hz), int(target_sample_rate_hz))
-    _check_usable(name, len(result), _peak(result), target_sample_rate_hz)
+    _check_usable(name, len(result), peak_of(result), target_sample_rate_hz)
     return result
 
 
@@ -194,97 +187,6 @@ def _walk(folder: Path) -> list[str]:
     return found
 
 
-def _open(path: str) -> soundfile.SoundFile:
-    """Open a file, with a sentence for each reason why that does not work."""
-    try:
-        # libsndfile has one message for a missing, a forbidden and a foreign file.
-        with open(path, "rb") as file:
-            if not file.read(1):
-                raise AudioError(f"{path} is empty (0 bytes).")
-        sound = soundfile.SoundFile(path)
-        if sound.format == "MP3" and (with_header := mp3_length.with_length(path)):
-            sound.close()
-            sound = soundfile.SoundFile(with_header)
-    except OSError as error:
-        raise AudioError(f"{path} cannot be opened: {error.strerror or error}.") from error
-    except (soundfile.SoundFileError, ValueError) as error:
-        raise AudioError(
-            f"{path} is not an audio file that can be decoded (WAV, FLAC, MP3, Ogg Vorbis, Opus)."
-        ) from error
-    try:
-        _check_header(sound, path)
-    except AudioError:
-        sound.close()
-        raise
-    return sound
-
-
-def _check_header(sound: soundfile.SoundFile, path: str) -> None:
-    if sound.samplerate < _MIN_SAMPLE_RATE_HZ:
-        raise AudioError(
-            f"{path} says that its sample rate is {sound.samplerate} Hz, "
-            f"but less than {_MIN_SAMPLE_RATE_HZ} Hz is no audio."
-        )
-    # libsndfile shortens a chunk that runs over the end of the file and only logs that it did.
-    cut = _CUT_CHUNK.search(sound.extra_info)
-    if cut:
-        declared, present = map(int, cut.groups())
-        if present < declared < _UNKNOWN_CHUNK_SIZE:
-            raise AudioError(
-                f"{path} is truncated: its header declares {declared} bytes of audio, "
-                f"but it holds {present}."
-            )
-
-
-def _mono_blocks(
-    sound: soundfile.SoundFile, path: str, block_s: float, first_s: int, last_s: float
-) -> Iterator[np.ndarray]:
-    """Decode [first_s, last_s) of a file into checked mono blocks ``(n,)`` at its own rate."""
-    rate = sound.samplerate
-    first = first_s * rate
-    last = math.ceil(min(last_s * rate, sound.frames))
-    n_frames = max(1, min(round(block_s * rate), _MAX_VALUES_PER_BLOCK // sound.channels))
-    dtype = "int16" if sound.subtype in _INT16_SUBTYPES else "float32"
-    buffer = np.empty((min(n_frames, max(1, last - first)), sound.channels), dtype)
-    position = first
-    try:
-        if first:
-            sound.seek(first)
-        while position < last:
-            block = sound.read(out=buffer[: last - position])
-            if not len(block):
-                break
-            mono = _downmix(block)
-            _check_values(mono, path, position / rate, rate)
-            yield mono
-            position += len(block)
-    except soundfile.SoundFileError as error:
-        raise AudioError(
-            f"{path} is truncated or damaged: it declares {sound.frames / rate:.2f} s of audio, "
-            f"but decoding breaks off after {sound.tell() / rate:.2f} s."
-        ) from error
-    if position < last - _LENGTH_TOLERANCE_S * rate:
-        raise AudioError(
-            f"{path} is truncated: it declares {sound.frames / rate:.2f} s of audio, "
-            f"but ends after {position / rate:.2f} s."
-        )
-
-
-def _downmix(samples: np.ndarray) -> np.ndarray:
-    """Mean over the channels of ``(n, n_channels)``, as a new float32 array ``(n,)``."""
-    full_scale = _FULL_SCALE.get(samples.dtype.name, 1.0)
-    if samples.dtype == np.uint8:
-        samples = samples.astype(np.int16) - 128
-    # Adding columns is ten times as fast as numpy's mean over so short an axis, and a matrix
-    # product would spread over all cores. What is not finite is found afterwards.
-    with np.errstate(invalid="ignore", over="ignore"):
-        mono = samples[:, 0].astype(np.float32)
-        for channel in range(1, samples.shape[1]):
-            mono += samples[:, channel]
-        mono *= np.float32(1 / (full_scale * samples.shape[1]))
-    return mono
-
-
 def _resample(blocks: Iterable[np.ndarray], from_hz: int, to_hz: int) -> Iterator[np.ndarray]:
     """Resample a stream; blocks of at least one sample, clipped to [-1, 1]."""
     stream = soxr.ResampleStream(from_hz, to_hz, 1, dtype="float32", quality=_RESAMPLER_QUALITY)
@@ -299,22 +201,6 @@ def _resample(blocks: Iterable[np.ndarray], from_hz: int, to_hz: int) -> Iterato
 
 def _collect(blocks: Iterable[np.ndarray], from_hz: int, to_hz: int) -> np.ndarray:
     return np.concatenate([np.zeros(0, np.float32), *_resample(blocks, from_hz, to_hz)])
-
-
-def _peak(samples: np.ndarray) -> float:
-    return np.abs(samples).max(initial=0.0)
-
-
-def _check_values(mono: np.ndarray, name: str, start_s: float, rate: int) -> None:
-    peak = _peak(mono)
-    if not np.isfinite(peak):
-        at_s = start_s + int(np.argmin(np.isfinite(mono))) / rate
-        raise AudioError(f"{name} holds NaN or infinite samples, the first at {at_s:.3f} s.")
-    if peak > _LOUDEST_PEAK:
-        raise AudioError(
-            f"{name} peaks at {peak:.0f}, but floating-point audio lies between -1 and 1: "
-            "divide it by its full scale."
-        )
 
 
 def _check_usable(name: str, n_samples: int, peak: float, sample_rate_hz: int) -> None:

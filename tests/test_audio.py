@@ -300,6 +300,17 @@ def test_a_damaged_flac_says_where_decoding_stopped(tmp_path, mixture):
     refused(path, r"damaged: it declares 3\.00 s of audio, but decoding breaks off after 1\.")
 
 
+def test_a_flac_from_a_pipe_is_refused(tmp_path, mixture):
+    path = tmp_path / "a.flac"
+    write(path, mixture, 44100)
+    content = bytearray(path.read_bytes())
+    # The last 36 bits of the first 18 bytes of STREAMINFO: the number of samples.
+    content[21] &= 0xF0
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+    refused(path, "does not declare its length")
+
+
 def test_a_sample_rate_that_is_none(tmp_path):
     refused(write(tmp_path / "a.wav", sine(1, 500, 50), 500), "sample rate is 500 Hz")
 

@@ -1,0 +1,143 @@
+"""Decoding of audio files into checked mono blocks at their own sample rate; see ``audio``."""
+
+import math
+import re
+from collections.abc import Iterator
+
+import numpy as np
+import soundfile
+
+from fingerprint import mp3_length
+from fingerprint.errors import FingerprintError
+
+# Decoders overshoot full scale by a little; floats on the scale of 16-bit integers do by far.
+_LOUDEST_PEAK = 16.0
+# Encoder delay and padding make an MP3 a few frames shorter or longer than its header says.
+_LENGTH_TOLERANCE_S = 0.1
+_LONGEST_FRAMES = 2**48
+_MAX_VALUES_PER_BLOCK = 2**24
+MIN_SAMPLE_RATE_HZ = 1000
+# Writers to a pipe put this chunk size, or a greater one, where they cannot know the length.
+_UNKNOWN_CHUNK_SIZE = 0x7FFF0000
+_CUT_CHUNK = re.compile(r"^ *(?:data|SSND) *: *(\d+) \(should be (\d+)\)", re.MULTILINE)
+# These fit into int16, which libsndfile decodes several times faster than it converts to float.
+_INT16_SUBTYPES = frozenset({"PCM_16", "PCM_S8", "PCM_U8"})
+FULL_SCALE = {"int8": 2.0**7, "uint8": 2.0**7, "int16": 2.0**15, "int32": 2.0**31}
+
+
+class AudioError(FingerprintError):
+    """Audio that cannot be read or used, in one sentence with its path."""
+
+
+def open_audio(path: str) -> soundfile.SoundFile:
+    """Open a file, with a sentence for each reason why that does not work."""
+    try:
+        # libsndfile has one message for a missing, a forbidden and a foreign file.
+        with open(path, "rb") as file:
+            if not file.read(1):
+                raise AudioError(f"{path} is empty (0 bytes).")
+        sound = soundfile.SoundFile(path)
+        if sound.format == "MP3" and (with_header := mp3_length.with_length(path)):
+            sound.close()
+            sound = soundfile.SoundFile(with_header)
+    except OSError as error:
+        raise AudioError(f"{path} cannot be opened: {error.strerror or error}.") from error
+    except (soundfile.SoundFileError, ValueError) as error:
+        raise AudioError(
+            f"{path} is not an audio file that can be decoded (WAV, FLAC, MP3, Ogg Vorbis, Opus)."
+        ) from error
+    try:
+        _check_header(sound, path)
+    except AudioError:
+        sound.close()
+        raise
+    return sound
+
+
+def _check_header(sound: soundfile.SoundFile, path: str) -> None:
+    if sound.samplerate < MIN_SAMPLE_RATE_HZ:
+        raise AudioError(
+            f"{path} says that its sample rate is {sound.samplerate} Hz, "
+            f"but less than {MIN_SAMPLE_RATE_HZ} Hz is no audio."
+        )
+    if sound.frames > _LONGEST_FRAMES:
+        # libsndfile decodes such a stream, but loses its end.
+        raise AudioError(
+            f"{path} does not declare its length, as FLAC from a pipe: encode it to a file again."
+        )
+    # libsndfile shortens a chunk that runs over the end of the file and only logs that it did.
+    cut = _CUT_CHUNK.search(sound.extra_info)
+    if cut:
+        declared, present = map(int, cut.groups())
+        if present < declared < _UNKNOWN_CHUNK_SIZE:
+            raise AudioError(
+                f"{path} is truncated: its header declares {declared} bytes of audio, "
+                f"but it holds {present}."
+            )
+
+
+def mono_blocks(
+    sound: soundfile.SoundFile, path: str, block_s: float, first_s: int, last_s: float
+) -> Iterator[np.ndarray]:
+    """Decode [first_s, last_s) of a file into checked mono blocks ``(n,)`` at its own rate."""
+    rate = sound.samplerate
+    first = first_s * rate
+    last = math.ceil(min(last_s * rate, sound.frames))
+    n_frames = max(1, min(round(block_s * rate), _MAX_VALUES_PER_BLOCK // sound.channels))
+    dtype = "int16" if sound.subtype in _INT16_SUBTYPES else "float32"
+    buffer = np.empty((min(n_frames, max(1, last - first)), sound.channels), dtype)
+    position = first
+    try:
+        if first:
+            sound.seek(first)
+        while position < last:
+            block = sound.read(out=buffer[: last - position])
+            if not len(block):
+                break
+            mono = downmix(block)
+            check_values(mono, path, position / rate, rate)
+            yield mono
+            position += len(block)
+    except soundfile.SoundFileError as error:
+        raise AudioError(
+            f"{path} is truncated or damaged: it declares {sound.frames / rate:.2f} s of audio, "
+            f"but decoding breaks off after {sound.tell() / rate:.2f} s."
+        ) from error
+    if position < last - _LENGTH_TOLERANCE_S * rate:
+        raise AudioError(
+            f"{path} is truncated: it declares {sound.frames / rate:.2f} s of audio, "
+            f"but ends after {position / rate:.2f} s."
+        )
+
+
+def downmix(samples: np.ndarray) -> np.ndarray:
+    """Mean over the channels of ``(n, n_channels)``, as a new float32 array ``(n,)``."""
+    full_scale = FULL_SCALE.get(samples.dtype.name, 1.0)
+    if samples.dtype == np.uint8:
+        samples = samples.astype(np.int16) - 128
+    # Adding columns is ten times as fast as numpy's mean over so short an axis, and a matrix
+    # product would spread over all cores. What is not finite is found afterwards.
+    with np.errstate(invalid="ignore", over="ignore"):
+        mono = samples[:, 0].astype(np.float32)
+        for channel in range(1, samples.shape[1]):
+            mono += samples[:, channel]
+        mono *= np.float32(1 / (full_scale * samples.shape[1]))
+    return mono
+
+
+def check_values(mono: np.ndarray, name: str, start_s: float, rate: int) -> None:
+    """Raise AudioError where samples ``(n,)`` that start at ``start_s`` cannot be audio."""
+    peak = peak_of(mono)
+    if not np.isfinite(peak):
+        at_s = start_s + int(np.argmin(np.isfinite(mono))) / rate
+        raise AudioError(f"{name} holds NaN or infinite samples, the first at {at_s:.3f} s.")
+    if peak > _LOUDEST_PEAK:
+        raise AudioError(
+            f"{name} peaks at {peak:.0f}, but floating-point audio lies between -1 and 1: "
+            "divide it by its full scale."
+        )
+
+
+def peak_of(samples: np.ndarray) -> float:
+    """Largest magnitude, 0 where there are no samples."""
+    return np.abs(samples).max(initial=0.0)
