@@ -9,7 +9,6 @@ import jax
 import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
-from fingerprint.config import config_to_json
 from fingerprint.errors import FingerprintError
 
 # What may change between a run and its continuation: when it ends, what it reports and keeps,
@@ -38,7 +37,7 @@ class Checkpoints:
     """
 
     def __init__(self, workdir: str | os.PathLike, config: ConfigDict):
-        self._config = json.loads(config_to_json(config))
+        self._config = json.loads(config.to_json())
         self._folder = (pathlib.Path(workdir) / "checkpoints").resolve()
         self._manager = ocp.CheckpointManager(
             self._folder,
@@ -68,7 +67,7 @@ class Checkpoints:
         contents = ocp.args.Composite(
             state=ocp.args.StandardSave(state), config=ocp.args.JsonSave(self._config)
         )
-        if not self._manager.save(step, args=contents, force=True):
+        if not self._manager.save(step, args=contents):
             raise CheckpointError(
                 f"Step {step} was not saved in {self._folder}, which holds step "
                 f"{self._manager.latest_step()}: choose another workdir."

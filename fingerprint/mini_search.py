@@ -173,9 +173,10 @@ def sequence_scores(
     similarity = (queries.reshape(n * m, d) @ references.T).reshape(n, m, r)
     track = np.searchsorted(first_rows, np.arange(r), side="right")
     sums = np.zeros((n, r), np.float32)
-    for i in range(min(m, r)):
-        same_track = track[i:] == track[: r - i]
-        sums[:, : r - i] += similarity[:, i, i:] * same_track
+    for i in range(m):
+        n_starts = max(0, r - i)
+        same_track = track[i:] == track[:n_starts]
+        sums[:, :n_starts] += similarity[:, i, i:] * same_track
         if i + 1 in n_segments:
             yield sums / (i + 1)
 

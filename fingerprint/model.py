@@ -22,7 +22,6 @@ import numpy as np
 from flax import traverse_util
 from ml_collections import ConfigDict
 
-from fingerprint.config import config_from_json, config_to_json
 from fingerprint.encoders import build_encoder
 from fingerprint.errors import FingerprintError
 from fingerprint.features import input_shape, log_mel
@@ -81,7 +80,7 @@ def save_model(
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "identity": identity,
-        "config": json.loads(config_to_json(config)),
+        "config": json.loads(config.to_json()),
         "calibration": calibration,
     }
     new = pathlib.Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.new-"))
@@ -129,7 +128,7 @@ class Fingerprinter:
         """
         folder = pathlib.Path(folder)
         description = _read_description(folder)
-        config = config_from_json(json.dumps(description["config"]))
+        config = ConfigDict(description["config"])
         params = _read_parameters(folder)
         if identity_of(config, params) != description["identity"]:
             raise ModelError(
@@ -194,7 +193,7 @@ class Fingerprinter:
 
 def _defining_config(config: ConfigDict) -> str:
     """The part of the configuration that a fingerprint depends on, in one canonical spelling."""
-    sections = json.loads(config_to_json(config))
+    sections = json.loads(config.to_json())
     return json.dumps({name: sections[name] for name in _DEFINING_SECTIONS}, sort_keys=True)
 
 
