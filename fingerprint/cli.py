@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def index(options: argparse.Namespace) -> int:
     """Create or extend an index."""
-    from fingerprint.landmarks import PRESETS
+    from fingerprint.landmark_settings import PRESETS
     from fingerprint.recognizer import create_or_open
 
     if options.preset and options.model:
@@ -95,7 +95,7 @@ def list_tracks(options: argparse.Namespace) -> int:
 
 def remove(options: argparse.Namespace) -> int:
     """Remove tracks from an index."""
-    from fingerprint.recognizer import remove_tracks
+    from fingerprint.identification import remove_tracks
     from fingerprint.store import Store
 
     removed, unknown = remove_tracks(Store.open(options.index_dir), options.tracks)
@@ -133,7 +133,8 @@ def generate(options: argparse.Namespace) -> int:
         raise UsageError("no files: give paths or --manifest.")
     if (options.kind or options.split) and not options.manifest:
         raise UsageError("--kind and --split choose from a --manifest; give one.")
-    from fingerprint.generate import generate, read_manifest
+    from fingerprint.file_lists import read_manifest
+    from fingerprint.generate import generate
     from fingerprint.recognizer import create_or_open
 
     paths = list(options.paths)

@@ -14,7 +14,7 @@ from fingerprint.errors import FingerprintError
 from fingerprint.store import Store, StoreError, Track
 
 if TYPE_CHECKING:
-    from fingerprint.generate import GenerationReport
+    from fingerprint.file_lists import GenerationReport
 
 # Only this much of a longer query is listened to, which bounds time and memory: far more than
 # any verdict needs.
@@ -106,6 +106,15 @@ class Recognizer(abc.ABC):
     def tracks(self) -> list[Track]:
         """The tracks of the index, in the order in which they were added."""
         return self.store.tracks
+
+    @abc.abstractmethod
+    def check_model(self, model_folder: str | Path) -> None:
+        """Refuse a model other than that of the index.
+
+        Raises:
+            StoreError: the index was made without a model, or with another one.
+            ModelError: the model folder cannot be used.
+        """
 
     @abc.abstractmethod
     def add_files(

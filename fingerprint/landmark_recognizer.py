@@ -12,7 +12,7 @@ import numpy as np
 
 from fingerprint.audio import AudioError, iter_blocks
 from fingerprint.errors import FingerprintError
-from fingerprint.generate import GenerationReport, find_pending, progress_bar
+from fingerprint.file_lists import GenerationReport, find_pending, progress_bar
 from fingerprint.identification import Identification, Match, Recognizer
 from fingerprint.landmark_index import LandmarkIndex, LandmarkIndexError
 from fingerprint.landmarks import (
@@ -21,7 +21,7 @@ from fingerprint.landmarks import (
     extract_landmarks_from_blocks,
     extract_query_landmarks,
 )
-from fingerprint.store import Store
+from fingerprint.store import Store, StoreError
 
 # A candidate is a match when this few places of the whole index would do as well by chance.
 MAX_P_VALUE = 1e-3
@@ -63,6 +63,13 @@ class LandmarkRecognizer(Recognizer):
             StoreError: the folder holds no index, or a damaged one.
         """
         return cls(Store.open(folder))
+
+    def check_model(self, model_folder: str | Path) -> None:
+        """See `Recognizer.check_model`; always refuses."""
+        raise StoreError(
+            f"{self.store.folder} is an index of landmarks, which has no model: leave out the "
+            "model, or choose another folder."
+        )
 
     def add_files(self, paths: Iterable[str | Path], *, progress: bool = True) -> GenerationReport:
         """See `Recognizer.add_files`."""

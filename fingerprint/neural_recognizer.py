@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from fingerprint.alignment import Hypothesis, align
-from fingerprint.generate import COLUMN, GenerationReport, generate, neural_store
+from fingerprint.file_lists import GenerationReport
+from fingerprint.generate import COLUMN, generate, neural_store
 from fingerprint.identification import Identification, Match, Recognizer
 from fingerprint.model import Fingerprinter
 from fingerprint.searchers import Searcher, open_searcher
@@ -87,10 +88,8 @@ class NeuralRecognizer(Recognizer):
             )
         return cls(store, fingerprinter)
 
-    def check_model(self, model_folder: str | Path | None) -> None:
-        """Raise StoreError where a model folder holds another model than that of the index."""
-        if model_folder is None:
-            return
+    def check_model(self, model_folder: str | Path) -> None:
+        """See `Recognizer.check_model`."""
         identity = Fingerprinter.load(model_folder).identity
         if identity != self.fingerprinter.identity:
             raise StoreError(

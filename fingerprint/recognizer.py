@@ -1,20 +1,17 @@
 """Recognisers by name: open an index whatever made it, create one, say what it holds."""
 
+import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fingerprint.identification import Identification, Match, Recognizer, remove_tracks
-from fingerprint.landmark_recognizer import LandmarkRecognizer
 from fingerprint.store import Store, StoreError
-
-if TYPE_CHECKING:
-    from fingerprint.neural_recognizer import NeuralRecognizer
+from fingerprint.store_format import HEADER_FILE
 
 __all__ = [
     "Identification",
-    "LandmarkRecognizer",
+    "LandmarkRecognizer",  # noqa: F822 (by __getattr__)
     "Match",
-    "NeuralRecognizer",
+    "NeuralRecognizer",  # noqa: F822
     "Recognizer",
     "create_or_open",
     "describe_index",
@@ -22,14 +19,18 @@ __all__ = [
     "remove_tracks",
 ]
 
+# Loaded when it is first used: jax for the one and scipy for the other take seconds to import.
+_CLASSES = {
+    "LandmarkRecognizer": "fingerprint.landmark_recognizer",
+    "NeuralRecognizer": "fingerprint.neural_recognizer",
+}
+_METHODS = {"landmarks": "LandmarkRecognizer", "neural": "NeuralRecognizer"}
 
-def __getattr__(name: str):
-    # The network needs jax, whose import takes seconds that a landmark index can do without.
-    if name == "NeuralRecognizer":
-        from fingerprint.neural_recognizer import NeuralRecognizer
 
-        return NeuralRecognizer
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def __getattr__(name: str) -> type[Recognizer]:
+    if name not in _CLASSES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_CLASSES[name]), name)
 
 
 def open_recognizer(folder: str | Path, *, model: str | Path | None = None) -> Recognizer:
@@ -44,18 +45,15 @@ def open_recognizer(folder: str | Path, *, model: str | Path | None = None) -> R
         ModelError: a model folder cannot be used.
     """
     method = Store.open(folder).recognizer.get("method")
-    if method == "landmarks":
-        _refuse_model(folder, model)
-        return LandmarkRecognizer.open(folder)
-    if method == "neural":
-        from fingerprint.neural_recognizer import NeuralRecognizer
-
-        recognizer = NeuralRecognizer.open(folder)
+    if method not in _METHODS:
+        raise StoreError(
+            f"{folder} was made by the method {method!r}, which this program does not know: "
+            "update it."
+        )
+    recognizer = __getattr__(_METHODS[method]).open(folder)
+    if model is not None:
         recognizer.check_model(model)
-        return recognizer
-    raise StoreError(
-        f"{folder} was made by the method {method!r}, which this program does not know: update it."
-    )
+    return recognizer
 
 
 def create_or_open(
@@ -76,12 +74,10 @@ def create_or_open(
         FingerprintError: the index cannot be opened or created, or is not what is asked for.
     """
     folder = Path(folder)
-    if not folder.exists() or not any(folder.iterdir()):
+    if not (folder / HEADER_FILE).exists():
         if model is None:
-            return LandmarkRecognizer.create(folder, preset=preset or "default")
-        from fingerprint.neural_recognizer import NeuralRecognizer
-
-        return NeuralRecognizer.create(folder, model, dtype=dtype or "float32")
+            return __getattr__("LandmarkRecognizer").create(folder, preset=preset or "default")
+        return __getattr__("NeuralRecognizer").create(folder, model, dtype=dtype or "float32")
     recognizer = open_recognizer(folder, model=model)
     own = {
         "method": recognizer.method,
@@ -114,11 +110,3 @@ def describe_index(folder: str | Path) -> dict:
         "rows": store.n_rows,
         "bytes": sum(store.column(name).nbytes for name in store.columns),
     }
-
-
-def _refuse_model(folder: str | Path, model: str | Path | None) -> None:
-    if model is not None:
-        raise StoreError(
-            f"{folder} is an index of landmarks, which has no model: leave out the model, or "
-            "choose another folder."
-        )

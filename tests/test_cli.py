@@ -120,7 +120,8 @@ def test_a_foreign_folder_is_refused_with_a_sentence(tmp_path, music, capsys):
         assert status == 1
         assert str(tmp_path / "letters") in err
         assert err.count("\n") == 1
-    assert [path.name for path in (tmp_path / "letters").iterdir()] == ["mother.txt"]
+    assert (tmp_path / "letters" / "mother.txt").read_text() == "Dear Mother"
+    assert not (tmp_path / "letters" / "store.json").exists()
 
 
 def test_a_damaged_index_is_refused_with_a_sentence(songs, clip, capsys):

@@ -7,7 +7,7 @@ import soundfile
 
 from fingerprint.audio import AudioError
 from fingerprint.evaluation import metrics, queries
-from fingerprint.generate import ManifestError
+from fingerprint.file_lists import ManifestError
 from fingerprint.identification import Identification, Match
 
 RATE_HZ = 8000

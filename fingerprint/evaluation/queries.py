@@ -13,7 +13,7 @@ import numpy as np
 from scipy import signal
 
 from fingerprint.audio import AudioError, find_audio, read_audio
-from fingerprint.generate import read_manifest
+from fingerprint.file_lists import read_manifest
 
 HISTORY_S = 1.0
 # An excerpt this far below the level of its track has nothing in it that could be identified.
