@@ -466,6 +466,14 @@ def test_the_size_decides(large_vectors, builds):
     assert isinstance(open_searcher(large_vectors[:20_000]), ScannSearcher)
 
 
+def test_a_kind_of_searcher_can_be_asked_for(large_vectors):
+    assert isinstance(open_searcher(large_vectors, kind="exact"), ExactSearcher)
+    assert isinstance(open_searcher(large_vectors[:16], kind="scann"), ScannSearcher)
+    assert isinstance(open_searcher(large_vectors[:15], kind="scann"), ExactSearcher)
+    with pytest.raises(SearchError, match="'faiss'; choose one of auto, exact, scann"):
+        open_searcher(large_vectors, kind="faiss")
+
+
 def test_an_index_is_built_once_and_kept(large_vectors, builds, tmp_path, capsys):
     pytest.importorskip("scann")
     first = open_searcher(large_vectors, tmp_path / "cache")

@@ -8,7 +8,12 @@ import numpy as np
 
 from fingerprint.searchers.contract import Searcher, SearchError
 from fingerprint.searchers.exact import ExactSearcher
-from fingerprint.searchers.scann import ScannSearcher, ScannSettings, ScannUnavailableError
+from fingerprint.searchers.scann import (
+    FEWEST_ROWS,
+    ScannSearcher,
+    ScannSettings,
+    ScannUnavailableError,
+)
 
 __all__ = [
     "ExactSearcher",
@@ -20,6 +25,8 @@ __all__ = [
     "open_searcher",
 ]
 
+KINDS = ("auto", "exact", "scann")
+
 # Below it exact search answers in about a millisecond and is ready at once.
 FEWEST_ROWS_FOR_SCANN = 20_000
 
@@ -28,22 +35,28 @@ def open_searcher(
     vectors: np.ndarray,
     cache_folder: str | os.PathLike | None = None,
     settings: ScannSettings | None = None,
+    kind: str = "auto",
 ) -> Searcher:
     """Open the searcher that suits a database.
 
     Below 20,000 rows, and where ScaNN is not installed, that is exact search. Otherwise it is the
     ScaNN index kept in ``cache_folder`` if it is sound, was built from this database and, where
-    settings are given, with them; else one that is built now and kept there.
+    settings are given, with them; else one that is built now and kept there. The kind "exact"
+    never uses ScaNN, "scann" from the fewest rows on that it can be built with.
 
     Args:
         vectors: database ``(n, dim)``, float16 or float32, which may be memory-mapped.
         cache_folder: the index is kept in its subfolder ``scann``; None: it is not kept.
         settings: of ScaNN; chosen by ``scann.settings_for`` if None.
+        kind: one of `KINDS`.
 
     Raises:
         SearchError: the database cannot be searched, or the subfolder holds something else.
     """
-    if np.ndim(vectors) == 0 or len(vectors) < FEWEST_ROWS_FOR_SCANN:
+    if kind not in KINDS:
+        raise SearchError(f"The kind of searcher is {kind!r}; choose one of {', '.join(KINDS)}.")
+    fewest = FEWEST_ROWS if kind == "scann" else FEWEST_ROWS_FOR_SCANN
+    if kind == "exact" or np.ndim(vectors) == 0 or len(vectors) < fewest:
         return ExactSearcher(vectors)
     folder = None if cache_folder is None else pathlib.Path(cache_folder) / "scann"
     try:
