@@ -27,6 +27,9 @@ from fingerprint.errors import FingerprintError
 _MAX_HITS_PER_LANDMARK = 256
 _MAX_HITS = 2**22
 _MIN_CANDIDATES = 32
+# Track and offset in one number, offsets of any sign: no window reaches from track to track.
+_TRACK_SHIFT = 34
+_ZERO_OFFSET = 1 << 33
 _COLUMNS = ("hashes", "tracks", "frames", "track_frames")
 
 
@@ -40,7 +43,8 @@ class LandmarkMatch:
 
     Attributes:
         track_index: number of the track among the ranges that the index was built from.
-        offset_frames: reference frame of query frame 0; negative where the query starts first.
+        offset_frames: reference frame of query frame 0 (the median of the aligned hits); negative
+            where the query starts before the track.
         n_aligned: distinct reference landmarks that hits of this offset lie on.
         n_hits: hits on the track at any offset.
         first_query_frame: query frame of the first aligned hit.
@@ -72,6 +76,7 @@ class LandmarkIndex:
         self.tracks = tracks
         self.frames = frames
         self.track_frames = track_frames
+        self._n_frames = int(track_frames.sum())
 
     @classmethod
     def build(
@@ -158,7 +163,7 @@ class LandmarkIndex:
             hashes: (m,) uint32 of the query, as from `extract_query_landmarks`.
             frames: (m,) uint32.
             top_k: most tracks that are returned.
-            window_frames: offsets this near count together.
+            window_frames: offsets within this of a middle one count together.
 
         Returns:
             At most ``top_k`` matches, each of another track at its best offset. Tracks of which
@@ -169,24 +174,21 @@ class LandmarkIndex:
         if len(rows) < 2:
             return []
         query_frames = frames[query_rows].astype(np.int64)
-        # Tracks are far enough apart that no window reaches from one into the next.
-        spacing = 1 << 33
-        keys = self.tracks[rows].astype(np.int64) * spacing + spacing // 2
-        keys += self.frames[rows].astype(np.int64) - query_frames
+        keys = self.tracks[rows].astype(np.int64) << _TRACK_SHIFT
+        keys += self.frames[rows].astype(np.int64) - query_frames + _ZERO_OFFSET
         order = np.argsort(keys)
         keys = keys[order]
-        n_hits = np.bincount(keys // spacing, minlength=len(self.track_frames))
+        n_hits = np.bincount(keys >> _TRACK_SHIFT, minlength=len(self.track_frames))
         n_query_frames = int(frames.max()) + 1
         matches = []
-        for key in _best_keys(keys, spacing, window_frames, max(_MIN_CANDIDATES, 4 * top_k)):
-            start, stop = np.searchsorted(keys, (key - window_frames, key + window_frames + 1))
+        for start, stop in _best_windows(keys, 2 * window_frames, max(_MIN_CANDIDATES, 4 * top_k)):
             aligned = order[start:stop]
-            track = int(key // spacing)
+            track, offset = divmod(int(keys[(start + stop - 1) // 2]), 1 << _TRACK_SHIFT)
             n_frames = len(np.unique(self.frames[rows[aligned]]))
             matches.append(
                 LandmarkMatch(
                     track_index=track,
-                    offset_frames=int(key % spacing - spacing // 2),
+                    offset_frames=offset - _ZERO_OFFSET,
                     n_aligned=len(np.unique(rows[aligned])),
                     n_hits=int(n_hits[track]),
                     first_query_frame=int(query_frames[aligned].min()),
@@ -214,7 +216,7 @@ class LandmarkIndex:
     ) -> float:
         window = 2 * window_frames + 1
         expected = n_hits * window / max(n_query_frames, int(self.track_frames[track]))
-        n_windows = self.track_frames.sum() + n_query_frames * len(self.track_frames)
+        n_windows = self._n_frames + n_query_frames * len(self.track_frames)
         # The regularised lower incomplete gamma function is the Poisson tail P(X >= n_frames).
         return float(min(1.0, n_windows * scipy.special.gammainc(n_frames, expected)))
 
@@ -225,15 +227,26 @@ def _ranges(first: np.ndarray, n: np.ndarray) -> np.ndarray:
     return np.arange(ends[-1] if len(ends) else 0) + np.repeat(first - ends + n, n)
 
 
-def _best_keys(keys: np.ndarray, spacing: int, window_frames: int, n_candidates: int) -> np.ndarray:
-    """The key of most sorted ``keys`` within the window, for each track of the best."""
-    # Nearly all hits stand alone; only those with a neighbour can be the middle of a match.
-    is_near = np.diff(keys) <= window_frames
-    crowded = np.unique(keys[np.append(is_near, False) | np.append(False, is_near)])
-    votes = np.searchsorted(keys, crowded + window_frames, side="right")
-    votes -= np.searchsorted(keys, crowded - window_frames)
-    # Of equal windows, the one with most hits in its middle: there the offset is.
-    middle = np.searchsorted(keys, crowded, side="right") - np.searchsorted(keys, crowded)
-    best_first = np.lexsort((crowded, -middle, -votes))
-    _, best_of_track = np.unique(crowded[best_first] // spacing, return_index=True)
-    return crowded[best_first[np.sort(best_of_track)[:n_candidates]]]
+def _best_windows(keys: np.ndarray, reach: int, n_tracks: int) -> list[tuple[int, int]]:
+    """The fullest window of each of the ``n_tracks`` tracks whose windows are fullest.
+
+    Args:
+        keys: (n_hits,) sorted; those of different tracks are further apart than a window.
+        reach: a window takes keys from its first up to ``reach`` more.
+        n_tracks: most windows that are returned.
+
+    Returns:
+        The first and one past the last of the keys of each window.
+    """
+    # Nearly all hits are chance and stand alone: only windows of at least n hits are looked at,
+    # with n as great as still leaves enough of them.
+    for n in (64, 32, 16, 8, 6, 5, 4, 3, 2):
+        starts = np.flatnonzero(keys[n - 1 :] - keys[: max(0, len(keys) - n + 1)] <= reach)
+        if np.count_nonzero(np.diff(keys[starts] >> _TRACK_SHIFT)) + 1 >= n_tracks:
+            break
+    stops = np.searchsorted(keys, keys[starts] + reach, side="right")
+    fullest_first = np.argsort(starts - stops, kind="stable")
+    tracks = keys[starts[fullest_first]] >> _TRACK_SHIFT
+    _, first_of_track = np.unique(tracks, return_index=True)
+    best = fullest_first[np.sort(first_of_track)[:n_tracks]]
+    return list(zip(starts[best], stops[best], strict=True))
