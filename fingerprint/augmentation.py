@@ -292,6 +292,7 @@ def degrade(
     """
     chain = Degradation(waveforms.shape[1], rooms, devices, sample_rate_hz=sample_rate_hz, **config)
     rows = tf.range(waveforms.shape[0])
+    waveforms = tf.convert_to_tensor(waveforms, tf.float32)
     return chain(waveforms, backgrounds, seed=seed, severity=severity, response_ids=rows)
 
 
