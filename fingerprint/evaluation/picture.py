@@ -1,4 +1,4 @@
-"""One match as a picture: the clip above the recording it was found in, on the recording's clock."""
+"""One match as a picture: a clip below the recording it was found in, on the latter's clock."""
 
 import os
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from fingerprint.audio import read_audio
+from fingerprint.generate import COLUMN
 from fingerprint.identification import Match
 from fingerprint.model import Fingerprinter
 from fingerprint.store import Store
@@ -36,7 +37,7 @@ def segment_similarities(
     track = next(track for track in store.tracks if track.name == match.track)
     queries = queries[: track.n_rows - first]
     rows = track.first_row + first + np.arange(len(queries))
-    similarity = queries @ np.asarray(store.column("vectors"), np.float32).T
+    similarity = queries @ np.asarray(store.column(COLUMN), np.float32).T
     aligned = similarity[np.arange(len(queries)), rows]
     similarity[:, track.first_row : track.first_row + track.n_rows] = -np.inf
     return grid.start_s(first + np.arange(len(queries))), aligned, similarity.max(axis=1)
