@@ -23,8 +23,6 @@ from fingerprint.landmarks import (
 )
 from fingerprint.store import Store, StoreError
 
-# A candidate is a match when this few places of the whole index would do as well by chance.
-MAX_P_VALUE = 1e-3
 INDEX_FOLDER = "landmarks"
 COLUMNS = {"hashes": ("uint32", ()), "frames": ("uint32", ())}
 
@@ -113,7 +111,7 @@ class LandmarkRecognizer(Recognizer):
         )
         is_match = (
             bool(found)
-            and found[0].p_value <= MAX_P_VALUE
+            and found[0].p_value <= self.settings.max_p_value
             and found[0].n_aligned >= self.settings.min_aligned
         )
         return Identification(

@@ -278,6 +278,39 @@ def test_evaluate_without_a_known_recording_is_refused(songs, tmp_path, clip, ca
     assert "index them" in err
 
 
+# ----------------------------------------------------------------------------- with a network
+
+
+@pytest.mark.slow
+def test_a_real_network_indexes_and_identifies(tmp_path, music, capsys):
+    """Its weights are random: enough to find again what has not changed at all."""
+    import jax
+    from fingerprint_configs import nafp
+
+    from fingerprint.encoders import build_encoder
+    from fingerprint.features import input_shape
+    from fingerprint.model import save_model
+
+    config = nafp.get_config()
+    config.features.n_mels = 32
+    config.encoder.widths = (4, 4, 4, 4, 8, 8, 16, 16)
+    config.encoder.embedding_dim = 16
+    config.encoder.head_units = 4
+    mels = np.zeros((1, *input_shape(config)), np.float32)
+    params = jax.jit(build_encoder(config.encoder).init)(jax.random.key(0), mels)["params"]
+    save_model(tmp_path / "model", config, params)
+
+    arguments = ["index", tmp_path / "i", music, "--model", tmp_path / "model"]
+    assert run(capsys, *arguments)[:2] == (0, "4 added, 0 already there, 0 failed\n")
+    audio, _ = soundfile.read(music / "b.flac")
+    soundfile.write(tmp_path / "clip.flac", audio[7 * RATE_HZ : 13 * RATE_HZ], RATE_HZ)
+    status, out, _ = run(capsys, "query", tmp_path / "i", tmp_path / "clip.flac", "--format=json")
+    answer = json.loads(out)
+    assert (status, answer["verdict"]) == (0, "match")
+    assert answer["matches"][0]["track"] == str(music / "b.flac")
+    assert answer["matches"][0]["reference_start_s"] == pytest.approx(7.0)
+
+
 # ----------------------------------------------------------------------------- usage
 
 

@@ -1,3 +1,4 @@
+import json
 import shutil
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import pytest
 import scipy.stats
 import soundfile
 
-from fingerprint import neural_recognizer
+from fingerprint import cli, neural_recognizer
 from fingerprint.audio import AudioError
 from fingerprint.errors import FingerprintError
 from fingerprint.identification import MAX_QUERY_S, Match
@@ -280,6 +281,51 @@ def test_shifts_find_queries_between_two_segments(indexes, audio, music):
         assert best.reference_start_s == pytest.approx(start_s, abs=0.001)
         # All but the last segment fit, which a shift moves beyond the query's end.
         assert best.score > 6 / 7 - 0.05
+
+
+def run(capsys, *arguments):
+    capsys.readouterr()
+    status = cli.main([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+def test_the_command_line_refuses_another_model(
+    indexes, tmp_path, music, model_folder, other_model_folder, capsys
+):
+    index = shutil.copytree(indexes / "neural", tmp_path / "i")
+    query = ["query", index, music / "0.wav", "--format", "json", "--model"]
+    status, out, _ = run(capsys, *query, model_folder)
+    assert status == 0
+    assert json.loads(out)["matches"][0]["track"] == str(music / "0.wav")
+    for arguments in (query, ["index", index, music, "--model"]):
+        status, out, err = run(capsys, *arguments, other_model_folder)
+        assert (status, out) == (1, "")
+        assert "do not compare" in err
+
+
+def test_the_command_line_generates_shards_that_are_indexes(tmp_path, music, model_folder, capsys):
+    shards = [tmp_path / "0", tmp_path / "1"]
+    for i, shard in enumerate(shards):
+        arguments = ["generate", shard, music, "--model", model_folder, "--shard", f"{i}/2"]
+        status, out, _ = run(capsys, *arguments, "--dtype", "float16")
+        assert (status, out) == (0, "3 added, 0 already there, 0 failed\n")
+        assert run(capsys, "query", shard, music / f"{i}.wav")[1].count(f"{i}.wav: match") == 1
+        assert run(capsys, *arguments)[1] == "0 added, 3 already there, 0 failed\n"
+        status, _, err = run(capsys, *arguments, "--dtype", "float32")
+        assert status == 1
+        assert "'float16', not 'float32'" in err
+    tracks = [track.name for shard in shards for track in Store.open(shard).tracks]
+    assert sorted(tracks) == [str(music / f"{i}.wav") for i in range(N_TRACKS)]
+
+
+def test_the_command_line_generates_from_a_manifest(tmp_path, music, model_folder, capsys):
+    manifest = music / "list.csv"
+    manifest.write_text("path,kind,split\n0.wav,music,train\n1.wav,music,test\n")
+    arguments = ["generate", tmp_path / "s", "--manifest", manifest, "--model", model_folder]
+    assert run(capsys, *arguments, "--split", "test")[0] == 0
+    assert [track.name for track in Store.open(tmp_path / "s").tracks] == [str(music / "1.wav")]
+    assert run(capsys, "generate", tmp_path / "s", "x.wav", "--kind", "a", "--model", "m")[0] == 2
 
 
 # ----------------------------------------------------------------------------- verdict and places

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import os
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -93,7 +94,11 @@ def evaluate(
     )
     n_ratios = len(settings.snr_db) if surroundings.noises else 1
     n_total = settings.n_queries * n_ratios * len(sources)
-    queries = tqdm(queries, "queries", n_total, unit="query", disable=not progress)
+    # Rarely redrawn in a log file.
+    interval_s = 0.2 if sys.stderr.isatty() else 30.0
+    queries = tqdm(
+        queries, total=n_total, unit="query", mininterval=interval_s, disable=not progress
+    )
     outcomes = _ask_all(queries, recognizers, names, settings)
     return {
         "settings": dataclasses.asdict(settings),
