@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from fingerprint.encoders.norm import SegmentNorm
 from fingerprint.encoders.separable import CONV_IMPLS, AxisConv
 from fingerprint.errors import ConfigError
 
@@ -11,31 +12,6 @@ FRAME_STRIDES = (2, 2, 2, 2, 1, 2, 1, 2)
 MEL_STRIDE = 2
 BLOCK_ORDERS = ("conv_norm_relu", "conv_elu_norm")
 NORM_AFFINES = ("joint", "channel")
-NORM_EPSILON = 1e-5
-
-
-class SegmentNorm(nn.Module):
-    """Layer norm (Ba et al., arXiv 1607.06450) over mels, frames and channels of one segment.
-
-    Attributes:
-        affine: "joint" gives every (mel, frame, channel) its scale and bias, "channel" every
-            channel.
-    """
-
-    affine: str = "joint"
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """``(b, n_mels, n_frames, c)`` -> same shape and dtype; statistics in float32."""
-        shape = x.shape[1:] if self.affine == "joint" else (1, 1, x.shape[-1])
-        scale = self.param("scale", nn.initializers.ones_init(), shape)
-        bias = self.param("bias", nn.initializers.zeros_init(), shape)
-        y = x.astype(jnp.float32)
-        mean = jnp.mean(y, axis=(1, 2, 3), keepdims=True)
-        mean_square = jnp.mean(y * y, axis=(1, 2, 3), keepdims=True)
-        variance = jnp.maximum(mean_square - mean * mean, 0.0)
-        y = (y - mean) * jax.lax.rsqrt(variance + NORM_EPSILON)
-        return (y * scale[None] + bias[None]).astype(x.dtype)
 
 
 class DivideAndEncode(nn.Module):
@@ -72,7 +48,7 @@ class NAFP(nn.Module):
         widths: channels of the eight blocks.
         embedding_dim: d; has to divide the width of the last block.
         head_units: hidden units per dimension of the embedding.
-        norm_affine: "joint" or "channel"; see :class:`SegmentNorm`.
+        norm_affine: "joint" or "channel"; see :class:`fingerprint.encoders.norm.SegmentNorm`.
         block_order: "conv_norm_relu" as in the paper, "conv_elu_norm" as in the authors' code.
         dtype: of the convolutions ("float32" or "bfloat16"); parameters, statistics, head and
             result are float32.
@@ -108,7 +84,7 @@ class NAFP(nn.Module):
                 f"widths is {tuple(self.widths)!r}, but NAFP has {len(FRAME_STRIDES)} blocks: "
                 "give one width for each."
             )
-        if self.widths[-1] % self.embedding_dim:
+        if self.embedding_dim < 1 or self.widths[-1] % self.embedding_dim:
             raise ConfigError(
                 f"embedding_dim is {self.embedding_dim}, but the last width, {self.widths[-1]}, "
                 "is cut into that many equal slices: choose a divisor of it."
@@ -130,7 +106,7 @@ class NAFP(nn.Module):
 
     def _conv(self, x: jax.Array, width: int, axis: int, stride: int, name: str) -> jax.Array:
         conv = AxisConv(width, axis, stride, jnp.dtype(self.dtype), self.conv_impl, name=name)
-        norm = SegmentNorm(self.norm_affine, name=f"{name}_norm")
+        norm = SegmentNorm(self.norm_affine, self.conv_impl, name=f"{name}_norm")
         if self.block_order == "conv_norm_relu":
             return nn.relu(norm(conv(x)))
         return norm(nn.elu(conv(x)))
