@@ -10,6 +10,7 @@ import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
 from fingerprint.errors import FingerprintError
+from fingerprint.parallel import as_global, replicate, to_host
 
 # What may change between a run and its continuation: when it ends, what it reports and keeps,
 # where prepared data lie, and how much of a batch is computed at once.
@@ -65,7 +66,7 @@ class Checkpoints:
         if step in self._manager.all_steps():
             return
         contents = ocp.args.Composite(
-            state=ocp.args.StandardSave(state), config=ocp.args.JsonSave(self._config)
+            state=ocp.args.StandardSave(as_global(state)), config=ocp.args.JsonSave(self._config)
         )
         if not self._manager.save(step, args=contents):
             raise CheckpointError(
@@ -77,7 +78,7 @@ class Checkpoints:
         """The newest complete checkpoint, or None when there is none.
 
         Args:
-            state: A state of the same structure, whose placement on devices is taken over.
+            state: A state of the same structure, as `parallel.replicate` places it.
 
         Raises:
             CheckpointError: it was made with another configuration; the sentence names the key.
@@ -89,10 +90,9 @@ class Checkpoints:
             step, args=ocp.args.Composite(config=ocp.args.JsonRestore())
         ).config
         self._check_config(saved)
-        contents = ocp.args.Composite(
-            state=ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, state))
-        )
-        return self._manager.restore(step, args=contents).state
+        target = jax.tree.map(ocp.utils.to_shape_dtype_struct, as_global(state))
+        contents = ocp.args.Composite(state=ocp.args.StandardRestore(target))
+        return replicate(to_host(self._manager.restore(step, args=contents).state))
 
     def _check_config(self, saved: dict) -> None:
         then, now = _flat(saved), _flat(self._config)

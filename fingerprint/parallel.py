@@ -30,8 +30,19 @@ def over_devices(step: Callable) -> Callable:
 
 
 def replicate(tree: Any) -> Any:
-    """Put host arrays on every device of every host; all hosts must pass the same values."""
-    sharding = NamedSharding(Mesh(np.array(jax.devices()), (DEVICE_AXIS,)), PartitionSpec())
+    """Put host arrays on every device of this host, as `over_devices` returns its state."""
+    return _place(tree, jax.local_devices())
+
+
+def as_global(tree: Any) -> Any:
+    """Make replicated arrays of this host into arrays that span all hosts, as checkpoints want."""
+    if jax.process_count() == 1:
+        return tree
+    return _place(to_host(tree), jax.devices())
+
+
+def _place(tree: Any, devices: list[jax.Device]) -> Any:
+    sharding = NamedSharding(Mesh(np.array(devices), (DEVICE_AXIS,)), PartitionSpec())
 
     def place(values):
         values = np.asarray(values)

@@ -79,6 +79,14 @@ def assert_same_params(first, second):
         np.testing.assert_array_equal(first[name], second[name], err_msg=name)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation():
+    """Most of the time here would go into optimising programs that run for a second."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.fixture(scope="module")
 def config():
     return tiny_config()
@@ -147,8 +155,9 @@ def test_the_mask_changes_with_the_step_alone(config):
 
 
 def test_a_few_segments_are_learned_by_heart(tmp_path):
-    config = tiny_config(n_pairs=8, n_steps=60)
+    config = tiny_config(n_pairs=8, n_steps=40)
     config.spec_augment.probability = 0.0
+    config.optimizer.update(learning_rate=1e-3, final_fraction=1.0)
     batch = make_batch(0, 8)
     run(config, tmp_path, batches_of(config, lambda k, n: batch))
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
