@@ -9,6 +9,7 @@ import jax
 import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
+from fingerprint.config import config_to_json
 from fingerprint.errors import FingerprintError
 from fingerprint.parallel import as_global, replicate, to_host
 
@@ -38,7 +39,7 @@ class Checkpoints:
     """
 
     def __init__(self, workdir: str | os.PathLike, config: ConfigDict):
-        self._config = json.loads(config.to_json())
+        self._config = json.loads(config_to_json(config))
         self._folder = (pathlib.Path(workdir) / "checkpoints").resolve()
         self._manager = ocp.CheckpointManager(
             self._folder,

@@ -22,6 +22,7 @@ import numpy as np
 from flax import traverse_util
 from ml_collections import ConfigDict
 
+from fingerprint.config import config_from_json, config_to_json
 from fingerprint.encoders import build_encoder
 from fingerprint.errors import FingerprintError
 from fingerprint.features import input_shape, log_mel
@@ -80,7 +81,7 @@ def save_model(
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "identity": identity,
-        "config": json.loads(config.to_json()),
+        "config": json.loads(config_to_json(config)),
         "calibration": calibration,
     }
     new = pathlib.Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.new-"))
@@ -128,7 +129,7 @@ class Fingerprinter:
         """
         folder = pathlib.Path(folder)
         description = _read_description(folder)
-        config = ConfigDict(description["config"])
+        config = config_from_json(json.dumps(description["config"]))
         params = _read_parameters(folder)
         if identity_of(config, params) != description["identity"]:
             raise ModelError(
@@ -193,14 +194,14 @@ class Fingerprinter:
 
 def _defining_config(config: ConfigDict) -> str:
     """The part of the configuration that a fingerprint depends on, in one canonical spelling."""
-    sections = json.loads(config.to_json())
+    sections = json.loads(config_to_json(config))
     return json.dumps({name: sections[name] for name in _DEFINING_SECTIONS}, sort_keys=True)
 
 
 @functools.lru_cache(maxsize=8)
 def _compiled(defining_config: str, n_devices: int) -> Callable:
     """The embedding program, shared by all models of one network."""
-    config = ConfigDict(json.loads(defining_config))
+    config = config_from_json(defining_config)
     # In float32 whatever the training used, so that fingerprints of one model agree everywhere.
     encoder = build_encoder(config.encoder, dtype="float32")
 
@@ -264,6 +265,8 @@ def _read_description(folder: pathlib.Path) -> dict:
     missing = {"identity", "config", "calibration"} - set(description)
     if missing:
         raise ModelError(f"{path} is damaged: {min(missing)} is missing; copy the model again.")
+    if not set(_DEFINING_SECTIONS) <= set(description["config"] or ()):
+        raise ModelError(f"{path} is damaged: its config is incomplete; copy the model again.")
     return description
 
 

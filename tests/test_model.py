@@ -130,7 +130,7 @@ def test_a_saved_model_comes_back(folder, config, params, segments):
     assert loaded.calibration == CALIBRATION
     assert (loaded.sample_rate_hz, loaded.embedding_dim) == (8000, 16)
     assert loaded.grid == made.grid
-    assert loaded.config.to_json() == config.to_json()
+    assert loaded.config.to_dict() == config.to_dict()
 
 
 def test_identity_changes_with_what_defines_a_fingerprint_alone(config, params):
@@ -205,6 +205,8 @@ def flip_a_byte(path):
         (lambda f: (f / "model.json").write_text(json.dumps(
             {"format": model.FORMAT, "format_version": 1})), "calibration is missing"),
         (lambda f: edit_description(f, identity="0" * 16), "is damaged"),
+        (lambda f: edit_description(f, config={"name": "x"}), "config is incomplete"),
+        (lambda f: edit_description(f, config=None), "config is incomplete"),
         (lambda f: (f / "parameters.npz").unlink(), "missing or damaged"),
         (lambda f: (f / "parameters.npz").write_bytes(b""), "missing or damaged"),
         (lambda f: truncate(f / "parameters.npz"), "missing or damaged"),
