@@ -91,6 +91,7 @@ def _add_query(verbs) -> None:
     verb.add_argument(
         "--model", metavar="MODEL_DIR", help="refuse an index that was made with another model"
     )
+    _add_searcher(verb)
     _add_format(verb)
 
 
@@ -218,6 +219,7 @@ def _add_evaluate(verbs) -> None:
         help="largest error of an exact start (0.5)",
     )  # fmt: skip
     verb.add_argument("--output", metavar="FILE.json", help="also write the result as JSON")
+    _add_searcher(verb)
     _add_format(verb, "markdown")
 
 
@@ -232,6 +234,13 @@ def _add_demo(verbs) -> None:
     )
     verb.add_argument("--workdir", default="runs/demo", help="folder for the results (runs/demo)")
     verb.add_argument("--seed", type=int, default=0, help="seed of all that is random (0)")
+
+
+def _add_searcher(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--searcher", choices=["auto", "exact", "scann"], default="auto",
+        help="of a neural index; auto chooses by its size",
+    )  # fmt: skip
 
 
 def _add_format(verb: argparse.ArgumentParser, *more: str) -> None:

@@ -64,7 +64,7 @@ def query(options: argparse.Namespace) -> int:
     from fingerprint.audio import AudioError, find_audio
     from fingerprint.recognizer import open_recognizer
 
-    recognizer = open_recognizer(options.index_dir, model=options.model)
+    recognizer = open_recognizer(options.index_dir, model=options.model, searcher=options.searcher)
     n_failed = 0
     for path in options.paths:
         try:

@@ -54,7 +54,7 @@ def run(workdir: str | Path, seed: int = 0) -> None:
     _say("3/4  Indexing them, as fingerprints in ScaNN and as landmarks")
     neural = _open_or_create(
         workdir / "neural.index",
-        lambda folder: NeuralRecognizer.create(folder, model, searcher="scann"),
+        lambda folder: NeuralRecognizer.create(folder, model),
         NeuralRecognizer.open,
     )
     landmarks = _open_or_create(
@@ -74,6 +74,7 @@ def run(workdir: str | Path, seed: int = 0) -> None:
             snr_db=(SNR_DB,),
             n_queries=N_QUERIES,
             seed=seed,
+            searcher="scann",
         ),
     )
     print(top1_table(result))

@@ -18,7 +18,7 @@ from fingerprint.file_lists import GenerationReport
 from fingerprint.generate import COLUMN, generate, neural_store
 from fingerprint.identification import Identification, Match, Recognizer
 from fingerprint.model import Fingerprinter
-from fingerprint.searchers import Searcher, open_searcher
+from fingerprint.searchers import ScannSettings, Searcher, open_searcher
 from fingerprint.store import Store, StoreError, Track
 
 MODEL_FOLDER = "model"
@@ -35,13 +35,29 @@ _EULER_GAMMA = 0.5772156649015329
 
 
 class NeuralRecognizer(Recognizer):
-    """Fingerprints of a trained network, one for each segment of each track."""
+    """Fingerprints of a trained network, one for each segment of each track.
+
+    Args:
+        store: of the fingerprints.
+        fingerprinter: the model that made them.
+        searcher: "exact", "scann", or "auto" for what suits the size of the index.
+        scann_settings: of ScaNN; None chooses them by the size of the index.
+    """
 
     method = "neural"
 
-    def __init__(self, store: Store, fingerprinter: Fingerprinter):
+    def __init__(
+        self,
+        store: Store,
+        fingerprinter: Fingerprinter,
+        *,
+        searcher: str = "auto",
+        scann_settings: ScannSettings | None = None,
+    ):
         super().__init__(store, fingerprinter.sample_rate_hz)
         self.fingerprinter = fingerprinter
+        self._searcher_kind = searcher
+        self._scann_settings = scann_settings
         self._searcher: tuple[str, Searcher] | None = None
 
     @classmethod
@@ -73,8 +89,14 @@ class NeuralRecognizer(Recognizer):
         return cls(Store.open(folder), fingerprinter)
 
     @classmethod
-    def open(cls, folder: str | Path) -> "NeuralRecognizer":
-        """Open an index with the model that lies in it.
+    def open(
+        cls,
+        folder: str | Path,
+        *,
+        searcher: str = "auto",
+        scann_settings: ScannSettings | None = None,
+    ) -> "NeuralRecognizer":
+        """Open an index with the model that lies in it; arguments as of the class.
 
         Raises:
             StoreError, ModelError: the index or its model is damaged or foreign.
@@ -86,7 +108,7 @@ class NeuralRecognizer(Recognizer):
                 f"{folder} was made with the model {store.recognizer['identity']}, but the model "
                 f"in it is {fingerprinter.identity}: restore the former, or build the index anew."
             )
-        return cls(store, fingerprinter)
+        return cls(store, fingerprinter, searcher=searcher, scann_settings=scann_settings)
 
     def check_model(self, model_folder: str | Path) -> None:
         """See `Recognizer.check_model`."""
@@ -158,7 +180,10 @@ class NeuralRecognizer(Recognizer):
         content = self.store.content_id
         if self._searcher is None or self._searcher[0] != content:
             vectors = self.store.column(COLUMN)
-            self._searcher = content, open_searcher(vectors, self.cache_folder())
+            searcher = open_searcher(
+                vectors, self.cache_folder(), self._scann_settings, self._searcher_kind
+            )
+            self._searcher = content, searcher
         return self._searcher[1]
 
 

@@ -33,12 +33,16 @@ def __getattr__(name: str) -> type[Recognizer]:
     return getattr(importlib.import_module(_CLASSES[name]), name)
 
 
-def open_recognizer(folder: str | Path, *, model: str | Path | None = None) -> Recognizer:
+def open_recognizer(
+    folder: str | Path, *, model: str | Path | None = None, searcher: str = "auto"
+) -> Recognizer:
     """Open an index with the method that made it.
 
     Args:
         folder: the index.
         model: where given, a model folder that the index has to be made with.
+        searcher: what a neural index is searched with, "auto", "exact" or "scann"; landmarks
+            have nothing to choose.
 
     Raises:
         StoreError: the folder holds no index, a damaged one, or one made with another model.
@@ -50,7 +54,8 @@ def open_recognizer(folder: str | Path, *, model: str | Path | None = None) -> R
             f"{folder} was made by the method {method!r}, which this program does not know: "
             "update it."
         )
-    recognizer = __getattr__(_METHODS[method]).open(folder)
+    choices = {"searcher": searcher} if method == "neural" else {}
+    recognizer = __getattr__(_METHODS[method]).open(folder, **choices)
     if model is not None:
         recognizer.check_model(model)
     return recognizer

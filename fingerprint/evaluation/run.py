@@ -50,6 +50,7 @@ class EvaluationSettings:
     n_queries: int = 300
     seed: int = 0
     offset_tolerance_s: float = 0.5
+    searcher: str = "auto"
 
     def surroundings(self) -> Surroundings:
         """The files that degrade the queries."""
@@ -76,7 +77,9 @@ def evaluate(
         EvaluationError: no file is left to make queries from.
         FingerprintError: an index, a folder or a file cannot be used.
     """
-    recognizers = {str(folder): open_recognizer(folder) for folder in index_dirs}
+    recognizers = {
+        str(folder): open_recognizer(folder, searcher=settings.searcher) for folder in index_dirs
+    }
     names = {folder: track_names(recognizer) for folder, recognizer in recognizers.items()}
     surroundings = settings.surroundings()
     known, n_files = _known_files(settings, names)
