@@ -20,6 +20,7 @@ from fingerprint.recognizer import (
     describe_index,
     open_recognizer,
 )
+from fingerprint.searchers import SearchError
 from fingerprint.segments import SegmentGrid
 from fingerprint.store import Store, StoreError
 
@@ -329,6 +330,17 @@ def test_the_command_line_generates_from_a_manifest(tmp_path, music, model_folde
 
 
 # ----------------------------------------------------------------------------- verdict and places
+
+
+def test_the_search_of_a_neural_index_can_be_chosen(indexes, audio, music):
+    folder = indexes / "neural"
+    query = audio[1][: 3 * RATE_HZ]
+    exact = open_recognizer(folder, searcher="exact").identify(query, top_k=1)
+    fast = open_recognizer(folder, searcher="scann").identify(query, top_k=1)
+    assert fast.matches[0].track == exact.matches[0].track == str(music / "1.wav")
+    assert fast.matches[0].score == pytest.approx(exact.matches[0].score, abs=1e-5)
+    with pytest.raises(SearchError, match="'fast'"):
+        open_recognizer(folder, searcher="fast").identify(query)
 
 
 def test_wrong_tracks_exceed_the_threshold_as_rarely_as_promised(rng):
