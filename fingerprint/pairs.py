@@ -5,8 +5,13 @@ the batches that an uninterrupted run would have seen from there on. One call pe
 windows from memory-mapped banks; the chain of `fingerprint.augmentation` runs on the whole batch.
 """
 
+import atexit
 import dataclasses
 import functools
+import os
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import fingerprint_data
@@ -23,6 +28,8 @@ from fingerprint.waveform_bank import WaveformBank, split_validation
 
 # Samples degraded at once for a mini-search: some 50 MB of spectra, whatever the queries' length.
 _CHUNK_SAMPLES = 2_000_000
+# Calls of Python by tensorflow's threads count as over when there was none for this long.
+_QUIET_S = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,12 +81,13 @@ def make_pairs(
     start_step: int,
     host_index: int = 0,
     n_hosts: int = 1,
-    num_parallel_calls: int = tf.data.AUTOTUNE,
+    num_parallel_calls: int | None = None,
 ) -> tf.data.Dataset:
     """Endless batches of pairs; element j is batch ``start_step + j``.
 
     How tracks are shared out and where originals start is told at `PairSampler`: one segment per
     track per batch while there are enough tracks, and no track on two hosts.
+    ``num_parallel_calls`` batches are made at once, by default one per core and 16 at most.
 
     Returns:
         Elements ``{"original": (p, n), "replica": (p, n)}`` float32, with p = n_pairs / n_hosts
@@ -109,7 +117,7 @@ def make_pairs(
 
     def batch(step: tf.Tensor) -> dict[str, tf.Tensor]:
         originals, windows, noise, severity = tf.numpy_function(
-            cut, [step], [tf.float32] * 4, stateful=False
+            _UntilExit(cut), [step], [tf.float32] * 4, stateful=False
         )
         # What comes back from numpy has no static shape.
         originals = tf.ensure_shape(originals, (sampler.n_pairs, sampler.n_segment))
@@ -126,6 +134,7 @@ def make_pairs(
         return {"original": originals, "replica": replicas}
 
     steps = tf.data.Dataset.range(start_step, np.iinfo(np.int64).max)
+    num_parallel_calls = num_parallel_calls or min(16, os.cpu_count())
     return steps.map(batch, num_parallel_calls, deterministic=True).prefetch(2)
 
 
@@ -168,6 +177,40 @@ def degraded_queries(
             config=config.augmentation,
         )
     return queries, track_ids, starts
+
+
+class _UntilExit:
+    """A function for tensorflow's threads to call, which ends their sequence when Python exits.
+
+    An endless dataset works ahead whenever its buffers have room. A thread of tensorflow that
+    calls Python while the interpreter shuts down never returns, and the shutdown, which deletes
+    the iterator, waits for that thread for ever.
+    """
+
+    def __init__(self, function: Callable):
+        self._function = function
+        self._exiting = threading.Event()
+        self._n_running = 0
+        self._lock = threading.Lock()
+        self._last_call_s = 0.0
+        atexit.register(self._wait_for_calls)
+
+    def __call__(self, *arguments):
+        with self._lock:
+            self._n_running += 1
+        try:
+            if self._exiting.is_set():
+                raise StopIteration
+            return self._function(*arguments)
+        finally:
+            with self._lock:
+                self._n_running -= 1
+                self._last_call_s = time.monotonic()
+
+    def _wait_for_calls(self):
+        self._exiting.set()
+        while self._n_running or time.monotonic() < self._last_call_s + _QUIET_S:
+            time.sleep(0.01)
 
 
 def _sampler(banks: Banks, config: ConfigDict, host_index: int, n_hosts: int) -> PairSampler:
