@@ -8,9 +8,13 @@ offsets, of which a query of q frames and a track of r frames have max(q, r) at 
 window of w offsets chance puts lambda = R w / max(q, r) hits, Poisson distributed, so that one
 window reaches n with probability P(Poisson(lambda) >= n). There are sum(q + r) windows over all
 tracks; the p-value of a match is that probability times their number (Bonferroni), at most 1:
-the expected number of windows that would do as well by chance. Landmarks that start in one frame
-share their first peak and come in clumps, so n is taken as the number of distinct reference
-frames with a hit, which can only raise the p-value.
+the expected number of windows that would do as well by chance. Chance hits do not come singly:
+landmarks share peaks, and music repeats itself. So n counts the distinct reference frames with a
+hit, and hits are taken to come in clumps of c: n / c clumps where lambda / c are expected (the
+tail continued between whole numbers by the incomplete gamma function). c = 1.5 was chosen on 150
+noisy clips against 199 recordings that did not hold them: the best match had a p-value below 0.01
+for none of the clips of 1 s, 2 % at 3 s, 1 % at 5 s and 5 % at 10 s. What is left are recordings
+that share material, which no model of chance can tell from a match.
 """
 
 import dataclasses
@@ -27,6 +31,7 @@ from fingerprint.errors import FingerprintError
 _MAX_HITS_PER_LANDMARK = 256
 _MAX_HITS = 2**22
 _MIN_CANDIDATES = 32
+_HITS_PER_CLUMP = 1.5
 # Track and offset in one number, offsets of any sign: no window reaches from track to track.
 _TRACK_SHIFT = 34
 _ZERO_OFFSET = 1 << 33
@@ -217,8 +222,9 @@ class LandmarkIndex:
         window = 2 * window_frames + 1
         expected = n_hits * window / max(n_query_frames, int(self.track_frames[track]))
         n_windows = self._n_frames + n_query_frames * len(self.track_frames)
-        # The regularised lower incomplete gamma function is the Poisson tail P(X >= n_frames).
-        return float(min(1.0, n_windows * scipy.special.gammainc(n_frames, expected)))
+        # The regularised lower incomplete gamma function P(n, lambda) is P(Poisson(lambda) >= n).
+        tail = scipy.special.gammainc(n_frames / _HITS_PER_CLUMP, expected / _HITS_PER_CLUMP)
+        return float(min(1.0, n_windows * tail))
 
 
 def _ranges(first: np.ndarray, n: np.ndarray) -> np.ndarray:
