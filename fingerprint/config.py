@@ -49,9 +49,9 @@ def apply_overrides(config: ConfigDict, overrides: Mapping[str, Any]) -> None:
     known = list(_keys(config))
     for key, value in overrides.items():
         if key not in known:
-            nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
-            hint = f"; did you mean {nearest[0]!r}?" if nearest else "."
-            raise ConfigError(f"The configuration has no value {key!r}{hint}")
+            raise ConfigError(
+                f"The configuration has no value {key!r}; did you mean {_nearest(key, known)!r}?"
+            )
         section, _, name = key.rpartition(".")
         try:
             (_section(config, section) if section else config)[name] = value
@@ -86,6 +86,18 @@ def _keys(config: ConfigDict, prefix: str = "") -> Iterator[str]:
             yield from _keys(config[name], f"{key}.")
         else:
             yield key
+
+
+def _nearest(key: str, known: list[str]) -> str:
+    """The known key whose own name is most like that of ``key``, and then whose sections are."""
+
+    def likeness(candidate: str) -> tuple[float, float]:
+        names = (key.rpartition(".")[2], candidate.rpartition(".")[2])
+        return tuple(
+            difflib.SequenceMatcher(None, *pair).ratio() for pair in (names, (key, candidate))
+        )
+
+    return max(known, key=likeness)
 
 
 def _section(config: ConfigDict, key: str) -> ConfigDict:
