@@ -30,8 +30,8 @@ _PAUSE_RATIO = 10 ** (-40 / 20)
 # by 70 dB.
 _FILTER_RINGING_S = 0.05
 _DB_PER_OCTAVE_AND_ORDER = 20 * math.log10(2)
-# Folded into the seed, one number per step of the chain.
 _BACKGROUND, _GAIN, _ROOM, _DEVICE, _FILTERS, _LEVEL = range(6)
+_fold = tf.random.experimental.stateless_fold_in
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,14 +66,13 @@ class Background:
     probability: float
     snr_db: tuple[float, float]
 
-    def mix(self, windows, noise, n_history, *, seed, severity, ramp):
+    def mix(self, windows, noise, n_history, snr_db, *, seed):
         """Add noise ``(b, n)`` to windows ``(b, n)``, but none where it pauses in the segment."""
         chosen, value = tf.unstack(_draw(seed, 2, windows.shape[0]))
-        snr_range_db = self.snr_db if ramp is None else ramp.snr_range_db(self.snr_db, severity)
-        snr_db = _between(*snr_range_db, value)
+        ratio = 10 ** (-_between(*snr_db, value) / 20)
         signal_rms, noise_rms = _rms(windows[:, n_history:]), _rms(noise[:, n_history:])
         heard = noise_rms > _PAUSE_RATIO * _rms(noise)
-        scale = tf.math.divide_no_nan(signal_rms, noise_rms) * 10 ** (-snr_db / 20)
+        scale = ratio * tf.math.divide_no_nan(signal_rms, noise_rms)
         scale = tf.where((chosen < self.probability) & heard, scale, 0.0)
         return windows + scale[:, None] * noise
 
@@ -120,11 +119,11 @@ class Filters:
     high_pass_hz: tuple[float, float]
     slope_db_per_octave: tuple[float, float]
 
-    def magnitudes(self, frequencies_hz, n_rows, *, seed, severity):
-        """Draw the magnitude responses ``(n_rows, n_frequencies)``."""
+    def magnitudes(self, frequencies_hz, draws, severity):
+        """Magnitude responses ``(n_rows, n_frequencies)`` from draws ``(6, n_rows)``."""
         # 1 microhertz stands for 0 Hz, whose logarithm could not be multiplied.
         log_frequencies = np.log(np.maximum(frequencies_hz, 1e-6)).astype(np.float32)
-        low_pass, high_pass = tf.split(_draw(seed, 6, n_rows)[..., None], 2)
+        low_pass, high_pass = tf.split(draws[..., None], 2)
         probability = severity * self.probability
         low_pass_loss = self._loss(log_frequencies, self.low_pass_hz, 2, low_pass, probability)
         high_pass_loss = self._loss(log_frequencies, self.high_pass_hz, -2, high_pass, probability)
@@ -206,15 +205,7 @@ class Degradation:
             for number, probability, aligned in responses
         ]
 
-    def __call__(
-        self,
-        windows: tf.Tensor,
-        backgrounds: tf.Tensor | None,
-        *,
-        seed: tf.Tensor,
-        severity: float | tf.Tensor,
-        response_ids: tf.Tensor | None = None,
-    ) -> tf.Tensor:
+    def __call__(self, windows, backgrounds, *, seed, severity, response_ids=None) -> tf.Tensor:
         """Degrade windows ``(b, n_samples)`` with backgrounds of the same shape.
 
         Args:
@@ -229,13 +220,11 @@ class Degradation:
         """
         severity = 1.0 if self.ramp is None else tf.cast(severity, tf.float32)
         if self._background and backgrounds is not None:
+            snr_db = self._background.snr_db
+            if self.ramp is not None:
+                snr_db = self.ramp.snr_range_db(snr_db, severity)
             windows = self._background.mix(
-                windows,
-                backgrounds,
-                self.n_history,
-                seed=_fold(seed, _BACKGROUND),
-                severity=severity,
-                ramp=self.ramp,
+                windows, backgrounds, self.n_history, snr_db, seed=_fold(seed, _BACKGROUND)
             )
         if self._gain:
             windows = self._gain.scale(windows, seed=_fold(seed, _GAIN), normalise=False)
@@ -256,18 +245,17 @@ class Degradation:
             ids = tf.where(chosen < severity * probability, ids, identity)
             spectrum *= tf.gather(spectra, ids)
         if self._filters:
-            magnitudes = self._filters.magnitudes(
-                self._frequencies_hz, n_rows, seed=_fold(seed, _FILTERS), severity=severity
-            )
+            draws = _draw(_fold(seed, _FILTERS), 6, n_rows)
+            magnitudes = self._filters.magnitudes(self._frequencies_hz, draws, severity)
             spectrum *= tf.cast(magnitudes, tf.complex64)
         return tf.signal.irfft(spectrum, [self._n_fft])[:, : self._n_samples]
 
 
 def degrade(
-    waveforms: tf.Tensor | np.ndarray,
-    backgrounds: tf.Tensor | np.ndarray | None,
-    rooms: tf.Tensor | np.ndarray | None,
-    devices: tf.Tensor | np.ndarray | None,
+    waveforms: np.ndarray,
+    backgrounds: np.ndarray | None,
+    rooms: np.ndarray | None,
+    devices: np.ndarray | None,
     *,
     seed: tf.Tensor,
     severity: float | tf.Tensor,
@@ -277,14 +265,9 @@ def degrade(
     """Run the whole chain with one room and one device given for each row.
 
     Args:
-        waveforms: ``(b, history + n)`` float32.
-        backgrounds: ``(b, history + n)``, or None.
-        rooms: ``(b, r)`` impulse responses, zero-padded, or None. Inside a `tf.function` they
-            cannot be symbolic: `Degradation` is for there.
-        devices: ``(b, q)``, likewise.
-        seed: ``(2,)`` integers.
-        severity: Scalar in [0, 1]; 1 is the chain as configured.
-        sample_rate_hz: Sample rate of everything.
+        waveforms, backgrounds: ``(b, history + n)``; the latter, like the next two, may be None.
+        rooms, devices: ``(b, r)`` and ``(b, q)`` impulse responses, zero-padded, not symbolic.
+        seed, severity, sample_rate_hz: As for `Degradation`.
         config: The section ``augmentation`` of a configuration.
 
     Returns:
@@ -299,10 +282,6 @@ def degrade(
 def _step(step_class, section: Mapping | None):
     step = None if section is None else step_class(**section)
     return step if step and step.probability > 0 else None
-
-
-def _fold(seed, number: int):
-    return tf.random.experimental.stateless_fold_in(seed, number)
 
 
 def _draw(seed, n_draws: int, n_rows: int):

@@ -1,0 +1,236 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from fingerprint_configs import nafp
+from ml_collections import ConfigDict
+
+from fingerprint.errors import ConfigError
+from fingerprint.pairs import Banks, _UntilExit, degraded_queries, load_banks, make_pairs
+from fingerprint.waveform_bank import WaveformBank
+
+RATE_HZ = 8000
+
+
+@pytest.fixture
+def config():
+    """The published chain on eight pairs, ramped over 20 steps."""
+    config = nafp.get_config()
+    config.pairs.n_pairs = 8
+    config.augmentation.ramp.n_steps = 20
+    return config
+
+
+def tone(frequency_hz, n_samples=40_000):
+    wave = np.sin(2 * np.pi * frequency_hz * np.arange(n_samples) / RATE_HZ)
+    return (10_000 * wave).astype(np.int16)
+
+
+def frequency_hz(waveform):
+    """Frequency of the strongest bin, 1 Hz each for a second of audio."""
+    return np.argmax(np.abs(np.fft.rfft(waveform))) * RATE_HZ / len(waveform)
+
+
+def track_frequency_hz(track):
+    return 400 + 50 * track
+
+
+@pytest.fixture
+def banks(tmp_path, rng):
+    """Twenty tones, each of its own frequency, white noise and short decays."""
+    noise = [(3000 * rng.normal(size=9000)).astype(np.int16) for _ in range(3)]
+    decay = np.exp(-np.arange(800) / 100) * rng.normal(size=(4, 800)) * 0.03
+    decay[:, 3] = 1
+    items = {
+        "music": [tone(track_frequency_hz(track)) for track in range(20)],
+        "backgrounds": noise,
+        "rooms": decay.astype(np.float32),
+        "devices": decay[:2, :50].astype(np.float32),
+    }
+    return Banks(
+        **{
+            name: WaveformBank.create(
+                tmp_path / name, ((f"{name} {i}", wave) for i, wave in enumerate(waves)), RATE_HZ
+            )
+            for name, waves in items.items()
+        }
+    )
+
+
+def batches(banks, config, start_step, n_batches, **hosts):
+    dataset = make_pairs(banks, config, start_step=start_step, **hosts)
+    return list(dataset.take(n_batches).as_numpy_iterator())
+
+
+def test_resumed_run_sees_the_batches_of_an_uninterrupted_one(banks, config):
+    tf.random.set_seed(1)
+    uninterrupted = batches(banks, config, 0, 15)
+    tf.random.set_seed(2)
+    resumed = batches(banks, config, 5, 10, num_parallel_calls=1)
+    for batch, same in zip(uninterrupted[5:], resumed, strict=True):
+        for name in ("original", "replica"):
+            assert batch[name].shape == (8, 8000)
+            assert batch[name].dtype == np.float32
+            np.testing.assert_array_equal(batch[name], same[name])
+    assert len({batch["replica"].tobytes() for batch in uninterrupted}) == 15
+
+
+def test_seed_changes_the_batches(banks, config):
+    first = batches(banks, config, 3, 1)[0]
+    config.seed = 1
+    assert (first["original"] != batches(banks, config, 3, 1)[0]["original"]).any()
+
+
+def test_pairs_are_of_one_track_and_batches_of_many(banks, config):
+    config.augmentation.filters = None
+    for batch in batches(banks, config, 100, 4):
+        originals = [round(frequency_hz(wave)) for wave in batch["original"]]
+        replicas = [round(frequency_hz(wave)) for wave in batch["replica"]]
+        assert originals == replicas
+        assert len(set(originals)) == 8
+        assert (batch["original"] != batch["replica"]).all(axis=1).sum() == 8
+
+
+def test_hosts_get_their_share_of_pairs_from_tracks_of_their_own(banks, config):
+    seen = []
+    for host in range(2):
+        shard = batches(banks, config, 0, 6, host_index=host, n_hosts=2)
+        originals = np.concatenate([batch["original"] for batch in shard])
+        assert len(originals) == 6 * 4
+        seen.append({round(frequency_hz(wave)) for wave in originals})
+    assert not seen[0] & seen[1]
+    assert seen[0] | seen[1] == {track_frequency_hz(track) for track in range(20)}
+
+
+def test_hosts_draw_different_degradations(tmp_path, config):
+    """Two hosts whose only tracks are alike: the draws of the chain alone tell them apart."""
+    config.pairs.n_pairs = 2
+    config.augmentation.ramp = None
+    alike = [("a", tone(440, 8000)), ("b", tone(440, 8000))]
+    banks = Banks(WaveformBank.create(tmp_path / "alike", alike, RATE_HZ))
+    one, other = (batches(banks, config, 0, 1, host_index=h, n_hosts=2)[0] for h in range(2))
+    np.testing.assert_array_equal(one["original"], other["original"])
+    assert (one["replica"] != other["replica"]).any()
+
+
+def test_ramp_reaches_the_batches(banks, config):
+    """At step 0 noise at 25 dB or more is all that is added."""
+    config.augmentation.gain = None
+    config.augmentation.level = None
+    config.augmentation.ramp.offset_s = 0.0
+    first = batches(banks, config, 0, 1)[0]
+    error = first["replica"] - first["original"]
+    snr_db = 10 * np.log10(np.mean(first["original"] ** 2, axis=1) / np.mean(error**2, axis=1))
+    assert snr_db.min() > 24.9
+    assert snr_db.max() < 35.1
+    last = batches(banks, config, 20, 1)[0]
+    error = last["replica"] - last["original"]
+    snr_db = 10 * np.log10(np.mean(last["original"] ** 2, axis=1) / np.mean(error**2, axis=1))
+    assert snr_db.max() < 10.1
+
+
+def test_music_alone_is_enough(banks, config):
+    config.augmentation.history_s = 0.0
+    batch = batches(Banks(banks.music), config, 30, 1)[0]
+    assert batch["replica"].shape == (8, 8000)
+    assert np.abs(batch["replica"]).max(axis=1).min() >= 0.0999
+
+
+def test_uneven_hosts_are_refused(banks, config):
+    with pytest.raises(ConfigError, match="does not divide by 3 hosts"):
+        make_pairs(banks, config, start_step=0, n_hosts=3)
+
+
+@pytest.mark.parametrize("duration_s", [1.0, 4.5])
+def test_queries_are_degraded_clips_of_the_tracks_named(banks, config, duration_s, monkeypatch):
+    monkeypatch.setattr("fingerprint.pairs._CHUNK_SAMPLES", 100_000)
+    config.augmentation.filters = None
+    arguments = {"n_queries": 25, "duration_s": duration_s, "seed": 7}
+    queries, tracks, starts = degraded_queries(banks.music, banks, config, **arguments)
+    n_samples = round(duration_s * RATE_HZ)
+    assert queries.shape == (25, n_samples)
+    assert queries.dtype == np.float32
+    for query, track in zip(queries, tracks, strict=True):
+        assert abs(frequency_hz(query) - track_frequency_hz(track)) < 1
+    assert set(tracks) == set(range(20))
+    clean = banks.music.windows(tracks, starts, n_samples)
+    assert (queries != clean).any(axis=1).all()
+    assert starts.min() >= 0
+    assert (starts + n_samples <= 40_000).all()
+    again = degraded_queries(banks.music, banks, config, **arguments)
+    for array, same in zip((queries, tracks, starts), again, strict=True):
+        np.testing.assert_array_equal(array, same)
+
+
+def test_queries_start_where_they_say(banks, config):
+    for name in ("background", "gain", "room", "device", "filters", "level"):
+        config.augmentation[name] = None
+    queries, tracks, starts = degraded_queries(
+        banks.music, banks, config, n_queries=6, duration_s=2.0, seed=1
+    )
+    np.testing.assert_array_equal(queries, banks.music.windows(tracks, starts, 16_000))
+
+
+def synthetic(kind, n_tracks):
+    return ConfigDict({"builder": "synthetic", "kind": kind, "n_tracks": n_tracks, "first_seed": 0})
+
+
+def test_sources_are_prepared_once_and_split_by_name(tmp_path, config, monkeypatch):
+    config.data.music = synthetic("music", 5)
+    config.data.music.duration_s = 3.0
+    config.data.backgrounds = None
+    config.data.rooms = synthetic("room_ir", 2)
+    config.data.devices = synthetic("device_ir", 2)
+    config.data.n_validation_tracks = 2
+    banks, validation = load_banks(config, tmp_path)
+    assert (len(banks.music), len(validation), len(banks.rooms)) == (3, 2, 2)
+    assert not set(banks.music.names) & set(validation.names)
+    assert banks.music.names == sorted(banks.music.names)
+    assert banks.backgrounds is None
+    assert banks.music.lengths.tolist() == [24_000] * 3
+    assert np.abs(banks.rooms.windows([0, 1], [0, 0], 8000)).max(axis=1) == pytest.approx(1)
+
+    def no_second_time(*_):
+        raise AssertionError("the bank is written again")
+
+    monkeypatch.setattr(WaveformBank, "create", no_second_time)
+    again, _ = load_banks(config, tmp_path)
+    np.testing.assert_array_equal(
+        again.music.windows([1], [50], 100), banks.music.windows([1], [50], 100)
+    )
+
+
+def test_music_has_to_be_given(tmp_path, config):
+    config.data.music = None
+    with pytest.raises(ConfigError, match="music is None"):
+        load_banks(config, tmp_path)
+
+
+def test_calls_end_when_python_exits():
+    guarded = _UntilExit(lambda step: step + 1)
+    assert guarded(3) == 4
+    guarded._wait_for_calls()
+    with pytest.raises(StopIteration):
+        guarded(4)
+
+
+@pytest.mark.slow
+def test_process_with_a_working_pipeline_exits():
+    """Without the guard it hangs: the last batch is being made while the interpreter ends."""
+    script = """
+import time
+import numpy as np, tensorflow as tf
+from fingerprint.pairs import _UntilExit
+def slow(step):
+    time.sleep(0.2)
+    return np.float32(step)
+calls = _UntilExit(slow)
+steps = tf.data.Dataset.range(10**9)
+batches = steps.map(lambda k: tf.numpy_function(calls, [k], tf.float32), 2).prefetch(2)
+iterator = iter(batches)
+print(float(next(iterator)), flush=True)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=300)
+    assert (done.returncode, done.stdout.strip()) == (0, b"0.0")
