@@ -10,7 +10,7 @@ import optax
 import pytest
 from fingerprint_configs import nafp
 
-from fingerprint import parallel, training
+from fingerprint import parallel
 from fingerprint.encoders import build_encoder
 from fingerprint.errors import ConfigError
 from fingerprint.losses import build_loss
@@ -228,17 +228,21 @@ def test_sigterm_writes_a_checkpoint_and_the_run_goes_on_from_there(
 
 
 def test_nan_stops_the_run_and_leaves_the_last_good_checkpoint(config, tmp_path, monkeypatch):
-    def poisoned(config):
-        step = build_step(config)
+    over_devices = parallel.over_devices
+
+    def poisoned(step):
+        compiled = over_devices(step)
 
         def poisoned_step(state, batch):
-            new_state, metrics = step(state, batch)
-            loss = jnp.where(state.step == 7, jnp.nan, metrics["loss"])
-            return new_state, metrics | {"loss": loss}
+            n_done = int(parallel.to_host(state.step))
+            state, metrics = compiled(state, batch)
+            if n_done == 7:
+                metrics["loss"] = parallel.replicate(np.float32(np.nan))
+            return state, metrics
 
         return poisoned_step
 
-    monkeypatch.setattr(training, "build_step", poisoned)
+    monkeypatch.setattr(parallel, "over_devices", poisoned)
     with pytest.raises(TrainingError, match="loss is nan at step 7"):
         run(config, tmp_path, batches_of(config))
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["4"]
