@@ -6,28 +6,19 @@ No audio is needed: music, backgrounds, rooms and devices come from
 `fingerprint.music_synthesis`, by seeds that the demo's own queries never use.
 """
 
-from fingerprint_configs import nafp
+from fingerprint_configs import nafp_small
 from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:
-    """NAFP with a sixteenth of the channels and a fourth of the mels, on synthetic music."""
-    config = nafp.get_config()
+    """The small NAFP with half the pairs, a tenth of the steps, and synthetic music."""
+    config = nafp_small.get_config()
     config.name = "demo"
-    config.features.n_mels = 64
-    config.features.f_min_hz = 160.0
-    config.spec_augment.stripe_bins = (2, 6)
-    config.encoder.widths = (8, 8, 16, 16, 32, 32, 64, 128)
-    config.encoder.embedding_dim = 64
-    config.encoder.norm_affine = "channel"
     config.pairs.n_pairs = 64
-    config.augmentation.ramp.n_steps = 300
-    config.optimizer.name = "adam"
-    config.optimizer.learning_rate = 2e-3
-    config.optimizer.weight_decay = 0.0
-    config.training.n_steps = 1000
-    config.training.checkpoint_every_steps = 500
-    config.training.evaluate_every_steps = 500
+    config.augmentation.ramp.n_steps = 200
+    config.training.n_steps = 600
+    config.training.checkpoint_every_steps = 300
+    config.training.evaluate_every_steps = 300
     config.evaluation.query_durations_s = (1.0, 3.0, 5.0)
     config.evaluation.n_queries = 60
 
