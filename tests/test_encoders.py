@@ -187,7 +187,10 @@ def test_formulations_agree_in_embeddings_and_gradients(rng, block_order, norm_a
 
         return jax.jit(jax.grad(objective, has_aux=True))(params)
 
-    assert_trees_close(run("taps"), run("native"))
+    (gradients, embeddings), (expected_gradients, expected) = run("taps"), run("native")
+    assert_trees_close(embeddings, expected)
+    # Rounding grows on the way back through sixteen layers.
+    assert_trees_close(gradients, expected_gradients, tolerance=5e-5)
 
 
 def test_block_orders_differ():
