@@ -8,13 +8,14 @@ offsets, of which a query of q frames and a track of r frames have max(q, r) at 
 window of w offsets chance puts lambda = R w / max(q, r) hits, Poisson distributed, so that one
 window reaches n with probability P(Poisson(lambda) >= n). There are sum(q + r) windows over all
 tracks; the p-value of a match is that probability times their number (Bonferroni), at most 1:
-the expected number of windows that would do as well by chance. Chance hits do not come singly:
-landmarks share peaks, and music repeats itself. So n counts the distinct reference frames with a
-hit, and hits are taken to come in clumps of c: n / c clumps where lambda / c are expected (the
-tail continued between whole numbers by the incomplete gamma function). c = 1.5 was chosen on 150
-noisy clips against 199 recordings that did not hold them: the best match had a p-value below 0.01
-for none of the clips of 1 s, 2 % at 3 s, 1 % at 5 s and 5 % at 10 s. What is left are recordings
-that share material, which no model of chance can tell from a match.
+the expected number of windows that would do as well by chance. A window of 50 hits or more is not
+counted among the chance hits R: in a short track a true match would hide behind itself.
+
+Chance hits do not come singly: landmarks share peaks, and music repeats itself. So n counts the
+distinct reference frames with a hit, and hits are taken to come in clumps of c: n / c clumps where
+lambda / c are expected (the tail continued between whole numbers by the incomplete gamma
+function). c = 1.5 was chosen on 150 noisy clips against 199 recordings that did not hold them;
+recordings that share material are beyond any model of chance.
 """
 
 import dataclasses
@@ -32,6 +33,7 @@ _MAX_HITS_PER_LANDMARK = 256
 _MAX_HITS = 2**22
 _MIN_CANDIDATES = 32
 _HITS_PER_CLUMP = 1.5
+_FEWEST_EVIDENT_HITS = 50
 # Track and offset in one number, offsets of any sign: no window reaches from track to track.
 _TRACK_SHIFT = 34
 _ZERO_OFFSET = 1 << 33
@@ -199,7 +201,11 @@ class LandmarkIndex:
                     first_query_frame=int(query_frames[aligned].min()),
                     last_query_frame=int(query_frames[aligned].max()),
                     p_value=self._p_value(
-                        n_frames, n_hits[track], track, n_query_frames, window_frames
+                        n_frames,
+                        int(n_hits[track]) - _evident(len(aligned)),
+                        track,
+                        n_query_frames,
+                        window_frames,
                     ),
                 )
             )
@@ -217,14 +223,24 @@ class LandmarkIndex:
         return np.repeat(np.arange(len(hashes)), n), _ranges(first, n)
 
     def _p_value(
-        self, n_frames: int, n_hits: int, track: int, n_query_frames: int, window_frames: int
+        self,
+        n_frames: int,
+        n_chance_hits: int,
+        track: int,
+        n_query_frames: int,
+        window_frames: int,
     ) -> float:
         window = 2 * window_frames + 1
-        expected = n_hits * window / max(n_query_frames, int(self.track_frames[track]))
+        expected = n_chance_hits * window / max(n_query_frames, int(self.track_frames[track]))
         n_windows = self._n_frames + n_query_frames * len(self.track_frames)
         # The regularised lower incomplete gamma function P(n, lambda) is P(Poisson(lambda) >= n).
         tail = scipy.special.gammainc(n_frames / _HITS_PER_CLUMP, expected / _HITS_PER_CLUMP)
         return float(min(1.0, n_windows * tail))
+
+
+def _evident(n_hits: int) -> int:
+    """The hits of a window if they are too many to be chance, else 0."""
+    return n_hits if n_hits >= _FEWEST_EVIDENT_HITS else 0
 
 
 def _ranges(first: np.ndarray, n: np.ndarray) -> np.ndarray:

@@ -30,6 +30,7 @@ class SearchResult:
         top1: Share of queries whose best start is in the right track, within 0.5 s.
         wrong_score_mean: Mean over queries of the best score in a wrong track.
         wrong_score_std: Its standard deviation.
+        wrong_score_growth: How much its mean grows when there are e times as many tracks.
         n_reference_segments: Segments that were searched.
     """
 
@@ -38,6 +39,7 @@ class SearchResult:
     top1: np.ndarray
     wrong_score_mean: np.ndarray
     wrong_score_std: np.ndarray
+    wrong_score_growth: np.ndarray
     n_reference_segments: int
 
     def figures(self) -> dict[str, float]:
@@ -53,6 +55,7 @@ class SearchResult:
             "n_segments": self.n_segments.tolist(),
             "score_mean": self.wrong_score_mean.tolist(),
             "score_std": self.wrong_score_std.tolist(),
+            "score_growth": self.wrong_score_growth.tolist(),
             "n_reference_segments": self.n_reference_segments,
         }
 
@@ -104,7 +107,7 @@ class MiniSearch:
             len(self._queries), self._n_segments[-1], -1
         )
         hits = np.zeros((len(self._n_segments), len(queries)), bool)
-        wrong_scores = np.zeros(hits.shape, np.float32)
+        wrong_scores = np.zeros((*hits.shape, len(first_rows)), np.float32)
         for first in range(0, len(queries), _QUERIES_PER_BLOCK):
             block = slice(first, first + _QUERIES_PER_BLOCK)
             scores_by_length = sequence_scores(
@@ -112,15 +115,17 @@ class MiniSearch:
             )
             for length, scores in enumerate(scores_by_length):
                 hits[length, block] = self._hits(scores, first_rows, block)
-                wrong_scores[length, block] = best_wrong_scores(
+                wrong_scores[length, block] = wrong_scores_by_track(
                     scores, first_rows, self._track_ids[block]
                 )
+        best_wrong_scores = wrong_scores.max(axis=2)
         return SearchResult(
             durations_s=self._durations_s,
             n_segments=self._n_segments,
             top1=hits.mean(axis=1),
-            wrong_score_mean=wrong_scores.mean(axis=1),
-            wrong_score_std=wrong_scores.std(axis=1),
+            wrong_score_mean=best_wrong_scores.mean(axis=1),
+            wrong_score_std=best_wrong_scores.std(axis=1),
+            wrong_score_growth=np.array([growth_of_best(scores) for scores in wrong_scores]),
             n_reference_segments=len(references),
         )
 
@@ -181,10 +186,29 @@ def sequence_scores(
             yield sums / (i + 1)
 
 
-def best_wrong_scores(
+def wrong_scores_by_track(
     scores: np.ndarray, first_rows: np.ndarray, track_ids: np.ndarray
 ) -> np.ndarray:
-    """The best score ``(n,)`` in a track other than the right one, of scores ``(n, r)``."""
+    """The best score in each track, of scores ``(n, r)``; -inf in the right one.
+
+    Returns:
+        ``(n, n_tracks)``.
+    """
     by_track = np.maximum.reduceat(scores, first_rows, axis=1)
     by_track[np.arange(len(scores)), track_ids] = -np.inf
-    return by_track.max(axis=1)
+    return by_track
+
+
+def growth_of_best(by_track: np.ndarray) -> float:
+    """How much the mean best score grows with the logarithm of the number of tracks.
+
+    The best of many scores grows with the logarithm of their number; here the best of all tracks
+    is compared with the best of either half of them.
+
+    Args:
+        by_track: ``(n, n_tracks)``, -inf where a track does not count.
+    """
+    best = by_track.max(axis=1)
+    gains = [best - half.max(axis=1) for half in (by_track[:, ::2], by_track[:, 1::2])]
+    gains = np.concatenate(gains)
+    return float(gains[np.isfinite(gains)].mean() / np.log(2.0))

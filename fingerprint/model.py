@@ -61,8 +61,9 @@ def save_model(
         config: The whole configuration of the training run.
         params: Parameters of the encoder.
         calibration: ``{"n_segments": [...], "score_mean": [...], "score_std": [...],
-            "n_reference_segments": int}``, the distribution of the best score of a wrong track by
-            query length in segments; None while it is unknown.
+            "score_growth": [...], "n_reference_segments": int}``, the distribution of the best
+            score of a wrong track by query length in segments, and how much its mean grows with
+            the logarithm of the number of reference segments; None while it is unknown.
 
     Returns:
         The identity of the model.

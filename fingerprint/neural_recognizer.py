@@ -7,6 +7,7 @@ it identifies on its own and can never meet the wrong model.
 import math
 import os
 import shutil
+import statistics
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -31,7 +32,6 @@ FALSE_MATCH_PROBABILITY = 1e-3
 # Mean inner product for a match with a model that carries no calibration: unrelated fingerprints
 # rarely exceed it even in single segments, but so do heavily disturbed ones of the same second.
 UNCALIBRATED_THRESHOLD = 0.75
-_EULER_GAMMA = 0.5772156649015329
 
 
 class NeuralRecognizer(Recognizer):
@@ -195,10 +195,10 @@ def match_threshold(
 ) -> float:
     """The score that the best wrong track exceeds with the given probability.
 
-    The best of many wrong scores follows a Gumbel distribution; its location and scale come from
-    the calibration's mean and standard deviation (method of moments), interpolated over the
-    logarithm of the query's length. The best of f times as many tries is higher by
-    ``scale * log(f)``; every row is tried with every shift, the calibration with none.
+    A normal quantile from the calibration's mean and standard deviation, interpolated over the
+    logarithm of the query's length. In an index f times as large as that of the calibration the
+    mean is higher by ``score_growth * log(f)``; every row is tried with every shift, the
+    calibration with none.
 
     Args:
         calibration: as in `model.save_model`.
@@ -207,11 +207,10 @@ def match_threshold(
         false_match_probability: share of unanswerable queries that are called a match.
     """
     lengths = np.log(np.asarray(calibration["n_segments"], np.float64))
-    mean, std = (
+    mean, std, growth = (
         float(np.interp(math.log(n_segments), lengths, calibration[name]))
-        for name in ("score_mean", "score_std")
+        for name in ("score_mean", "score_std", "score_growth")
     )
-    scale = std * math.sqrt(6) / math.pi
-    location = mean - _EULER_GAMMA * scale
-    location += scale * math.log(N_SHIFTS * n_rows / calibration["n_reference_segments"])
-    return location - scale * math.log(-math.log1p(-false_match_probability))
+    n_times = N_SHIFTS * max(1, n_rows) / calibration["n_reference_segments"]
+    quantile = statistics.NormalDist().inv_cdf(1.0 - false_match_probability)
+    return mean + growth * math.log(n_times) + quantile * std

@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 from fingerprint_configs import nafp
 
-from fingerprint.mini_search import MiniSearch, best_wrong_scores, sequence_scores, shorten
+from fingerprint.mini_search import (
+    MiniSearch,
+    growth_of_best,
+    sequence_scores,
+    shorten,
+    wrong_scores_by_track,
+)
 from fingerprint.segments import SegmentGrid
 from fingerprint.waveform_bank import WaveformBank
 
@@ -49,12 +55,19 @@ def test_queries_longer_than_everything_are_scored(rng):
     np.testing.assert_allclose(last[1], expected, atol=1e-6)
 
 
-def test_best_wrong_score_leaves_the_right_track_out():
+def test_wrong_scores_leave_the_right_track_out():
     scores = np.array([[9.0, 1.0, 2.0, 8.0], [3.0, 4.0, 7.0, 5.0]], np.float32)
     first_rows = np.array([0, 1, 3])
     np.testing.assert_array_equal(
-        best_wrong_scores(scores, first_rows, np.array([0, 1])), [8.0, 5.0]
+        wrong_scores_by_track(scores, first_rows, np.array([0, 1])),
+        [[-np.inf, 2.0, 8.0], [3.0, -np.inf, 5.0]],
     )
+
+
+def test_the_best_of_gumbel_scores_grows_by_their_scale(rng):
+    by_track = rng.gumbel(loc=0.2, scale=0.03, size=(20_000, 16))
+    by_track[np.arange(20_000), rng.integers(16, size=20_000)] = -np.inf
+    assert growth_of_best(by_track) == pytest.approx(0.03, rel=0.05)
 
 
 class SpectralFingerprinter:

@@ -17,6 +17,7 @@ CALIBRATION = {
     "n_segments": [1, 3],
     "score_mean": [0.4, 0.3],
     "score_std": [0.1, 0.05],
+    "score_growth": [0.02, 0.01],
     "n_reference_segments": 500,
 }
 
