@@ -218,8 +218,11 @@ def _print_facts(facts: dict, output_format: str) -> None:
     if output_format == "json":
         print(json.dumps(facts, ensure_ascii=False))
         return
-    width = max(map(len, facts))
-    for name, value in facts.items():
+    flat = {name: value for name, value in facts.items() if not isinstance(value, dict)}
+    for section in facts.keys() - flat.keys():
+        flat |= {f"{section}: {name}": value for name, value in facts[section].items()}
+    width = max(map(len, flat))
+    for name, value in flat.items():
         text = f"{value:,}" if isinstance(value, int) else str(value)
         print(f"{name.replace('_', ' '):{width}}  {text}")
 
