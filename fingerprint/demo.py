@@ -27,7 +27,9 @@ SAMPLE_RATE_HZ = 16_000
 DURATIONS_S = (1.0, 2.0, 3.0, 5.0, 10.0)
 SNR_DB = 5.0
 N_QUERIES = 60
-CLIP_S = 5.0
+# The clip that is shown.
+CLIP_S = 8.0
+CLIP_SNR_DB = 10.0
 # Training counts its seeds from 0: nothing that it heard is heard again here.
 FIRST_UNHEARD_SEED = 1_000_000
 
@@ -161,7 +163,7 @@ def _clips(folders: dict[str, Path], seed: int) -> Iterable[Query]:
         Surroundings(noise, rooms, room_share=1.0),
         n_queries=1,
         durations_s=(CLIP_S,),
-        snrs_db=(SNR_DB,),
+        snrs_db=(CLIP_SNR_DB,),
         seed=seed,
         sample_rate_hz=SAMPLE_RATE_HZ,
     )
