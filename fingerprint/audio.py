@@ -11,6 +11,7 @@ only FLAC without a length is refused.
 
 import math
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -156,30 +157,38 @@ def find_audio(paths: Iterable[str | Path]) -> list[str]:
     """List audio files: files as they are given, folders walked in sorted order.
 
     A file is taken whatever its name; in folders the suffix decides, and hidden files are left
-    out. Every path appears once, where it was first met.
+    out. A folder that may not be read is listed itself, so that whoever opens what is listed
+    finds out. Every path appears once, where it was first met.
 
     Raises:
-        AudioError: a path does not exist, or a folder holds no audio.
+        AudioError: a path does not exist or cannot be reached, or a folder holds no audio.
     """
     found: dict[str, None] = {}
     for path in map(Path, paths):
-        if path.is_dir():
+        if _is_folder(path):
             inside = _walk(path)
             if not inside:
                 raise AudioError(
                     f"{path} holds no audio files (looked for {', '.join(sorted(AUDIO_SUFFIXES))})."
                 )
             found.update(dict.fromkeys(inside))
-        elif path.exists():
-            found[str(path)] = None
         else:
-            raise AudioError(f"{path} does not exist.")
+            found[str(path)] = None
     return list(found)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise AudioError(f"{path} does not exist.") from error
+    except OSError as error:
+        raise AudioError(f"{path} cannot be reached: {error.strerror}.") from error
 
 
 def _walk(folder: Path) -> list[str]:
     found = []
-    for parent, folders, files in os.walk(folder):
+    for parent, folders, files in os.walk(folder, onerror=lambda e: found.append(e.filename)):
         folders.sort()
         for name in sorted(files):
             if Path(name).suffix.lower() in AUDIO_SUFFIXES and not name.startswith("."):

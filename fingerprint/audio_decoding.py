@@ -1,7 +1,9 @@
 """Decoding of audio files into checked mono blocks at their own sample rate; see ``audio``."""
 
 import math
+import os
 import re
+import stat
 from collections.abc import Iterator
 
 import numpy as np
@@ -32,17 +34,23 @@ class AudioError(FingerprintError):
 def open_audio(path: str) -> soundfile.SoundFile:
     """Open a file, with a sentence for each reason why that does not work."""
     try:
+        mode = os.stat(path).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            # Opening a pipe that nobody writes to would wait for ever.
+            raise AudioError(f"{path} is a pipe or a device, not a file: save the audio to a file.")
         # libsndfile has one message for a missing, a forbidden and a foreign file.
         with open(path, "rb") as file:
             if not file.read(1):
                 raise AudioError(f"{path} is empty (0 bytes).")
-        sound = soundfile.SoundFile(path)
+        # As bytes: soundfile refuses names that are not in the encoding of the file system.
+        sound = soundfile.SoundFile(os.fsencode(path))
         if sound.format == "MP3" and (with_header := mp3_length.with_length(path)):
             sound.close()
             sound = soundfile.SoundFile(with_header)
     except OSError as error:
         raise AudioError(f"{path} cannot be opened: {error.strerror or error}.") from error
-    except (soundfile.SoundFileError, ValueError) as error:
+    except (soundfile.SoundFileError, TypeError, ValueError) as error:
+        # TypeError: the name ends in .raw, which says nothing about what is in it.
         raise AudioError(
             f"{path} is not an audio file that can be decoded (WAV, FLAC, MP3, Ogg Vorbis, Opus)."
         ) from error

@@ -183,6 +183,24 @@ def test_a_forbidden_file(tmp_path, monkeypatch):
     refused(path, "Permission denied")
 
 
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.wav")
+    refused(tmp_path / "pipe.wav", "a pipe or a device")
+
+
+def test_a_name_in_no_encoding(tmp_path):
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.wav")
+    soundfile.write(os.fsencode(path), sine(1, RATE), RATE)
+    assert find_audio([tmp_path]) == [path]
+    assert len(read_audio(path, RATE)) == RATE
+
+
+def test_a_raw_file(tmp_path):
+    path = tmp_path / "samples.raw"
+    path.write_bytes(bytes(5000))
+    refused(path, "not an audio file")
+
+
 @pytest.mark.parametrize("content", [b"Dear diary,\n" * 500, bytes(5000), b"RIFF", b"\xff\xfb"])
 def test_files_that_are_no_audio(tmp_path, content):
     path = tmp_path / "letter.mp3"
@@ -411,6 +429,26 @@ def test_what_is_not_there_is_said(tmp_path):
         find_audio([tmp_path / "nowhere"])
     with pytest.raises(AudioError, match="holds no audio files"):
         find_audio([tmp_path])
+
+
+def test_what_cannot_be_reached_is_said(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(AudioError, match=r"loop cannot be reached: Too many levels"):
+        find_audio([tmp_path / "loop"])
+
+
+def test_a_forbidden_folder_is_listed_for_the_reader_to_find_out(tmp_path, monkeypatch):
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "a.wav").touch()
+    scandir = os.scandir
+
+    def forbid(path):
+        if str(path).endswith("secret"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", forbid)
+    assert find_audio([tmp_path]) == [str(tmp_path / "a.wav"), str(tmp_path / "secret")]
 
 
 def test_real_recordings_decode_to_their_stated_length(shared_audio):
