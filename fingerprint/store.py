@@ -69,15 +69,12 @@ class Store:
             json.loads(json.dumps(dict(recognizer))),
             {name: (str(dtype), tuple(shape)) for name, (dtype, shape) in columns.items()},
         )
-        left_by_a_kill = {store_format.LOCK_FILE, store_format.TEMPORARY_HEADER_FILE}
         with store_format.system_errors_as_sentences(folder):
             folder.mkdir(parents=True, exist_ok=True)
+            # Before the lock too, which would leave its file in a folder that is not ours.
+            _check_vacant(folder)
             with store_format.locked(folder):
-                for path in folder.iterdir():
-                    if path.is_file() and path.name not in left_by_a_kill:
-                        raise StoreError(
-                            f"{folder} already holds {path.name}: a new store needs a new folder."
-                        )
+                _check_vacant(folder)
                 store_format.make_generation(folder, header)
                 store_format.write_header(folder, header)
         return cls.open(folder)
@@ -187,3 +184,10 @@ class Store:
     def _show(self, header: Header, tracks: list[Track]) -> None:
         self._header, self.tracks = header, tracks
         self._maps: dict[str, np.ndarray] = {}
+
+
+def _check_vacant(folder: Path) -> None:
+    left_by_a_kill = {store_format.LOCK_FILE, store_format.TEMPORARY_HEADER_FILE}
+    for path in folder.iterdir():
+        if path.is_file() and path.name not in left_by_a_kill:
+            raise StoreError(f"{folder} already holds {path.name}: a new store needs a new folder.")

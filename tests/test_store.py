@@ -317,6 +317,7 @@ def test_creating_over_something_is_refused(filled, tmp_path):
     (tmp_path / "music" / "song.mp3").touch()
     with pytest.raises(StoreError, match=r"already holds song\.mp3"):
         Store.create(tmp_path / "music", RECOGNIZER, COLUMNS)
+    assert [path.name for path in (tmp_path / "music").iterdir()] == ["song.mp3"]
     with pytest.raises(StoreError, match="cannot be written"):
         Store.create(tmp_path / "music" / "song.mp3", RECOGNIZER, COLUMNS)
 
