@@ -6,7 +6,6 @@ and the decaying threshold of audfprint, which is a walk in time by its nature.
 
 import numpy as np
 import scipy.fft
-import scipy.signal
 
 # Steps of `coarse_levels`: 128 to an octave of power.
 COARSE_STEPS_PER_DB = 128 / (10 * np.log10(2))
@@ -60,7 +59,10 @@ def high_pass_levels(power: np.ndarray) -> np.ndarray:
     levels = np.log(np.maximum(magnitude, loudest / _AUDFPRINT_RANGE))
     levels -= levels.mean()
     pole = np.array([1, -_AUDFPRINT_POLE], np.float32)
-    return scipy.signal.lfilter(np.array([1, -1], np.float32), pole, levels, axis=0)
+    # Takes a second to load, and only audfprint's peaks need it.
+    from scipy.signal import lfilter
+
+    return lfilter(np.array([1, -1], np.float32), pole, levels, axis=0)
 
 
 def running_maximum(values: np.ndarray, half_width: int, axis: int) -> np.ndarray:
