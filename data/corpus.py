@@ -53,7 +53,7 @@ class Corpus:
 
 
 def corpus_of_files(folder: Path, paths: Iterable[Path], kind: str) -> Corpus:
-    """The corpus of some files, named by their paths relative to ``folder``.
+    """The corpus of some files, named by their paths relative to ``folder`` (absolute outside).
 
     Raises:
         CorpusError: there are none.
@@ -61,7 +61,7 @@ def corpus_of_files(folder: Path, paths: Iterable[Path], kind: str) -> Corpus:
     check_choice("kind", kind, KINDS)
     read = read_impulse_response if kind in IMPULSE_RESPONSE_KINDS else read_waveform
     tracks = tuple(
-        Track(path.relative_to(folder).as_posix(), _state(path), functools.partial(read, path))
+        Track(_name(path, folder), _state(path), functools.partial(read, path))
         for path in sorted(set(paths))
     )
     if not tracks:
@@ -144,6 +144,10 @@ def read_impulse_response(path: Path, sample_rate_hz: int) -> np.ndarray:
 def _peak_normalized(samples: np.ndarray) -> np.ndarray:
     peak = np.max(np.abs(samples), initial=0.0)
     return samples / peak if peak > 0 else samples
+
+
+def _name(path: Path, folder: Path) -> str:
+    return (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix()
 
 
 def _state(path: Path) -> str:

@@ -22,6 +22,10 @@ from tqdm import tqdm
 from fingerprint.audio import AudioError
 
 _N_NAMED_FAILURES = 20
+# Tensorflow_datasets warns of a property of its own that it reads itself, once per dataset.
+logging.get_absl_logger().addFilter(
+    lambda record: "`FeatureConnector.dtype` is deprecated" not in record.getMessage()
+)
 
 
 @dataclasses.dataclass

@@ -168,7 +168,7 @@ def sequence_scores(
         queries: ``(n, max(n_segments), d)``.
         references: ``(r, d)``, the tracks one after the other.
         first_rows: ``(n_tracks,)``, where each track begins.
-        n_segments: Ascending.
+        n_segments: Ascending; lengths that are the same in segments may recur.
 
     Yields:
         Scores ``(n, r)`` for each length.
@@ -182,7 +182,7 @@ def sequence_scores(
         n_starts = max(0, r - i)
         same_track = track[i:] == track[:n_starts]
         sums[:, :n_starts] += similarity[:, i, i:] * same_track
-        if i + 1 in n_segments:
+        for _ in range(np.count_nonzero(np.equal(n_segments, i + 1))):
             yield sums / (i + 1)
 
 

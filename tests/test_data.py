@@ -92,6 +92,13 @@ def test_a_manifest_chooses_files_by_kind_and_split(manifest_folder, cache):
     assert len(found["music/two.flac"]["audio"]) == 2000  # 4000 samples at twice the rate
 
 
+def test_a_manifest_may_name_files_outside_its_folder(manifest_folder, tmp_path):
+    song = manifest_folder / "music/one.wav"
+    write_table(tmp_path / "manifest.csv", [("path",), (str(song),)])
+    section = {"builder": "audio_folder", "kind": "music"}
+    assert list(examples(prepare(section, tmp_path, tmp_path / "cache"))) == [song.as_posix()]
+
+
 def test_files_that_cannot_be_read_are_named_on_stderr(manifest_folder, tmp_path, capsys):
     prepare(TRAIN_MUSIC, manifest_folder, tmp_path)
     captured = capsys.readouterr()
@@ -186,6 +193,12 @@ def test_no_network_is_asked(manifest_folder, tmp_path, monkeypatch):
             CorpusError,
             "needs a header with a column `path`",
         ),
+        (
+            {**TRAIN_MUSIC, "source": "short_row"},
+            CorpusError,
+            "in each row the path of a file",
+        ),
+        ({**TRAIN_MUSIC, "source": "latin"}, CorpusError, "cannot be read as a table in UTF-8"),
         ({**TRAIN_MUSIC, "source": "no_split"}, CorpusError, "has no column `split`"),
         ({**TRAIN_MUSIC, "source": "empty"}, CorpusError, "empty holds no audio files"),
         (
@@ -199,6 +212,9 @@ def test_what_cannot_be_is_one_sentence(manifest_folder, tmp_path, section, erro
     if not (manifest_folder / "empty").exists():
         (manifest_folder / "empty").mkdir()
         write_table(manifest_folder / "bad_header/manifest.csv", [("file",), ("a.wav",)])
+        write_table(manifest_folder / "short_row/manifest.csv", [("kind", "path"), ("music",)])
+        (manifest_folder / "latin").mkdir()
+        (manifest_folder / "latin/manifest.csv").write_bytes("path\nété.wav".encode("latin-1"))
         write_table(manifest_folder / "no_split/manifest.csv", [("path",), ("a.wav",)])
         write_table(
             manifest_folder / "broken/manifest.csv", [("path", "split"), ("a.wav", "train")]

@@ -55,6 +55,15 @@ def test_queries_longer_than_everything_are_scored(rng):
     np.testing.assert_allclose(last[1], expected, atol=1e-6)
 
 
+def test_lengths_of_equally_many_segments_get_the_same_scores(rng):
+    references = unit(rng.standard_normal((9, 8)))
+    queries = unit(rng.standard_normal((2, 3, 8)))
+    first, second, third = sequence_scores(queries, references, np.array([0, 4]), [1, 1, 3])
+    np.testing.assert_array_equal(first, second)
+    expected = scores_by_hand(queries[0], references, np.array([0, 4]))
+    np.testing.assert_allclose(third[0], expected, atol=1e-6)
+
+
 def test_wrong_scores_leave_the_right_track_out():
     scores = np.array([[9.0, 1.0, 2.0, 8.0], [3.0, 4.0, 7.0, 5.0]], np.float32)
     first_rows = np.array([0, 1, 3])

@@ -46,10 +46,15 @@ class Builder(CorpusBuilder):
 
 def _read_manifest(folder: Path, wanted: dict[str, str | None]) -> list[Path]:
     manifest = folder / _MANIFEST
-    with manifest.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file))
-    if not rows or "path" not in rows[0]:
-        raise CorpusError(f"{manifest} needs a header with a column `path` and a row per file.")
+    try:
+        with manifest.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise CorpusError(f"{manifest} cannot be read as a table in UTF-8: {error}.") from error
+    if not rows or not all(row.get("path") for row in rows):
+        raise CorpusError(
+            f"{manifest} needs a header with a column `path` and in each row the path of a file."
+        )
     if wanted["split"] and "split" not in rows[0]:
         raise CorpusError(
             f"{manifest} has no column `split`, but the section asks for {wanted['split']!r}: "
