@@ -11,7 +11,7 @@ import signal
 import sys
 
 import jax
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from fingerprint import parallel
@@ -48,7 +48,6 @@ def main(argv: list[str]) -> int:
 
         # ------------------------------------------------------------------------ configuration
         config = _CONFIG.value
-        config.lock()
         _say(f"configuration {config.name!r}, seed {config.seed}:\n{config}")
 
         # ----------------------------- data, training, checkpoints, mini-searches, model folder
@@ -65,6 +64,25 @@ def main(argv: list[str]) -> int:
         return 1
 
 
+def _parse_flags(argv: list[str]) -> list[str]:
+    """Flags as absl reads them; a configuration that cannot be used is a sentence as well."""
+    try:
+        arguments = app.parse_flags_with_usage(argv)
+        _CONFIG.value.lock()
+    except Exception as error:  # whatever the file raises, and a key that it does not have
+        # Of an unknown key ml_collections makes an AttributeError, whose text is quoted twice.
+        unknown_key = isinstance(error.__context__, KeyError)
+        reason = error.__context__.args[0] if unknown_key else f"{type(error).__name__}: {error}"
+        sys.exit(
+            f"The configuration cannot be used as asked ({' '.join(reason.split())}); the file that "
+            "--config names says which values there are."
+        )
+    if flags.FLAGS["verbosity"].using_default_value:
+        # Orbax tells of every file it writes, over the progress bar.
+        logging.set_verbosity(logging.WARNING)
+    return arguments
+
+
 def _say(text: str) -> None:
     if jax.process_index() == 0:
         print(text, file=sys.stderr, flush=True)
@@ -72,4 +90,4 @@ def _say(text: str) -> None:
 
 if __name__ == "__main__":
     flags.mark_flags_as_required(["config", "workdir"])
-    app.run(main)
+    app.run(main, flags_parser=_parse_flags)

@@ -1,6 +1,5 @@
 """Checkpoints of a training run: asynchronous, atomic, and refused under another configuration."""
 
-import json
 import os
 import pathlib
 from typing import Any
@@ -9,7 +8,7 @@ import jax
 import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
-from fingerprint.config import config_to_json
+from fingerprint.config import config_to_values
 from fingerprint.errors import FingerprintError
 from fingerprint.parallel import as_global, replicate, to_host
 
@@ -39,7 +38,7 @@ class Checkpoints:
     """
 
     def __init__(self, workdir: str | os.PathLike, config: ConfigDict):
-        self._config = json.loads(config_to_json(config))
+        self._config = config_to_values(config)
         self._folder = (pathlib.Path(workdir) / "checkpoints").resolve()
         self._manager = ocp.CheckpointManager(
             self._folder,

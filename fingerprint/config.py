@@ -1,15 +1,44 @@
-"""Configurations: read from a file of ``configs/``, changed by key, kept as JSON."""
+"""Configurations: read from a file of ``configs/``, checked, kept as JSON."""
 
 import difflib
 import json
 import os
 import runpy
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from fingerprint.errors import ConfigError
+
+# What these sections hold depends on what they name, and is checked where that is built.
+_NAMED_SECTIONS = (
+    "encoder",
+    "loss",
+    "data.music",
+    "data.backgrounds",
+    "data.rooms",
+    "data.devices",
+)
+_AT_LEAST_ONE = (
+    "sample_rate_hz",
+    "features.n_fft",
+    "features.hop_length",
+    "features.n_mels",
+    "pairs.n_pairs",
+    "training.n_steps",
+    "training.log_every_steps",
+    "training.checkpoint_every_steps",
+    "training.keep_checkpoints",
+    "training.evaluate_every_steps",
+    "evaluation.n_queries",
+)
+_AT_LEAST_ZERO = (
+    "seed",
+    "pairs.replica_offset_s",
+    "augmentation.history_s",
+    "training.grad_cache_pairs",
+    "data.n_validation_tracks",
+)
 
 
 def load_config(path: str | os.PathLike) -> ConfigDict:
@@ -39,29 +68,39 @@ def load_config(path: str | os.PathLike) -> ConfigDict:
     return config
 
 
-def apply_overrides(config: ConfigDict, overrides: Mapping[str, Any]) -> None:
-    """Set values of a configuration by dotted key, ``{"pairs.n_pairs": 64}``, in place.
+def check_config(config: ConfigDict) -> None:
+    """Refuse a configuration that has other keys than ``configs/nafp.py``, or impossible numbers.
+
+    A step of the augmentation may be None or missing, which leaves it out. Sections that name
+    what they configure are checked by what they name.
 
     Raises:
-        ConfigError: a key that the configuration does not have (the nearest one is named), or a
-            value of another type.
+        ConfigError: the sentence names the key.
     """
-    known = list(_keys(config))
-    for key, value in overrides.items():
-        if key not in known:
-            raise ConfigError(
-                f"The configuration has no value {key!r}; did you mean {_nearest(key, known)!r}?"
-            )
-        section, _, name = key.rpartition(".")
-        try:
-            (_section(config, section) if section else config)[name] = value
-        except TypeError as error:
-            raise ConfigError(f"{key} cannot be {value!r}: {error}.") from error
+    # The one configuration from which all others state their differences.
+    from fingerprint_configs import nafp
+
+    _check_keys(config, nafp.get_config())
+    for keys, smallest in ((_AT_LEAST_ONE, 1), (_AT_LEAST_ZERO, 0)):
+        for key in keys:
+            value = _value(config, key)
+            if not isinstance(value, int | float) or value < smallest:
+                raise ConfigError(f"{key} is {value!r}, but it has to be at least {smallest}.")
+    durations_s = config.evaluation.query_durations_s
+    if not durations_s or min(durations_s) <= 0:
+        raise ConfigError(
+            f"evaluation.query_durations_s is {durations_s!r}: name at least one positive length."
+        )
 
 
 def config_to_json(config: ConfigDict) -> str:
     """One canonical spelling: equal configurations give equal text."""
     return json.dumps(config.to_dict(), sort_keys=True)
+
+
+def config_to_values(config: ConfigDict) -> dict[str, Any]:
+    """What `config_to_json` writes, read back: sections are dicts and ranges lists."""
+    return json.loads(config_to_json(config))
 
 
 def config_from_json(text: str) -> ConfigDict:
@@ -79,28 +118,29 @@ def config_from_json(text: str) -> ConfigDict:
     return ConfigDict(_with_tuples(values))
 
 
-def _keys(config: ConfigDict, prefix: str = "") -> Iterator[str]:
-    for name in config:
-        key = f"{prefix}{name}"
-        if isinstance(config[name], ConfigDict):
-            yield from _keys(config[name], f"{key}.")
-        else:
-            yield key
+def _check_keys(section: ConfigDict, reference: ConfigDict, prefix: str = "") -> None:
+    for name in section:
+        if name not in reference:
+            (nearest,) = difflib.get_close_matches(name, list(reference), n=1, cutoff=0.0)
+            raise ConfigError(
+                f"The configuration has an unknown value {prefix + name!r}; did you mean "
+                f"{prefix + nearest!r}?"
+            )
+    for name in reference:
+        key = prefix + name
+        is_section = isinstance(reference[name], ConfigDict)
+        if is_section and prefix == "augmentation." and section.get(name) is None:
+            continue
+        if name not in section:
+            raise ConfigError(f"The configuration lacks {key!r}; take it from configs/nafp.py.")
+        if not is_section or key in _NAMED_SECTIONS:
+            continue
+        if not isinstance(section[name], ConfigDict):
+            raise ConfigError(f"{key} is {section[name]!r}, but it has to be a section of values.")
+        _check_keys(section[name], reference[name], f"{key}.")
 
 
-def _nearest(key: str, known: list[str]) -> str:
-    """The known key whose own name is most like that of ``key``, and then whose sections are."""
-
-    def likeness(candidate: str) -> tuple[float, float]:
-        names = (key.rpartition(".")[2], candidate.rpartition(".")[2])
-        return tuple(
-            difflib.SequenceMatcher(None, *pair).ratio() for pair in (names, (key, candidate))
-        )
-
-    return max(known, key=likeness)
-
-
-def _section(config: ConfigDict, key: str) -> ConfigDict:
+def _value(config: ConfigDict, key: str) -> Any:
     for name in key.split("."):
         config = config[name]
     return config

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from fingerprint.config import check_config
 from fingerprint.encoders import build_encoder
 from fingerprint.features import input_shape
 from fingerprint.segments import SegmentGrid
@@ -24,8 +25,9 @@ def describe(config: ConfigDict) -> dict[str, Any]:
         "macs_per_segment", "macs_per_second_of_audio"}``; the last follows from the hop.
 
     Raises:
-        ConfigError: the configuration names no encoder that can be built.
+        ConfigError: the configuration has wrong keys or names no encoder that can be built.
     """
+    check_config(config)
     # A sum of matrix products per kernel tap is the same convolution; the native one is counted.
     encoder = build_encoder(config.encoder).clone(conv_impl="native")
     shape = input_shape(config)

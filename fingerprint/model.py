@@ -22,7 +22,7 @@ import numpy as np
 from flax import traverse_util
 from ml_collections import ConfigDict
 
-from fingerprint.config import config_from_json, config_to_json
+from fingerprint.config import config_from_json, config_to_values
 from fingerprint.encoders import build_encoder
 from fingerprint.errors import FingerprintError
 from fingerprint.features import input_shape, log_mel
@@ -82,7 +82,7 @@ def save_model(
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "identity": identity,
-        "config": json.loads(config_to_json(config)),
+        "config": config_to_values(config),
         "calibration": calibration,
     }
     new = pathlib.Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.new-"))
@@ -195,7 +195,7 @@ class Fingerprinter:
 
 def _defining_config(config: ConfigDict) -> str:
     """The part of the configuration that a fingerprint depends on, in one canonical spelling."""
-    sections = json.loads(config_to_json(config))
+    sections = config_to_values(config)
     return json.dumps({name: sections[name] for name in _DEFINING_SECTIONS}, sort_keys=True)
 
 

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from fingerprint import parallel
 from fingerprint.checkpoints import Checkpoints
+from fingerprint.config import check_config
 from fingerprint.errors import FingerprintError
 from fingerprint.metrics_log import MetricsLog, Pace
 from fingerprint.mini_search import MiniSearch, shorten
@@ -43,11 +44,15 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> pathlib.Path:
         The model folder.
 
     Raises:
-        TrainingError: loss or gradient became NaN or Inf; the sentence names the step.
+        TrainingError: loss or gradient became NaN or Inf (the sentence names the step), or
+            ``workdir`` cannot be written.
         TrainingStopped: the process got SIGTERM; the checkpoint is written.
         FingerprintError: its other children, for data, configurations and checkpoints that
             cannot be used.
     """
+    check_config(config)
+    build_step(config)  # Refuses what cannot be trained before hours go into preparing data.
+    _make_workdir(workdir)
     # Loads tensorflow, which takes seconds and which no other part of training needs.
     from fingerprint.pairs import load_banks, make_pairs
 
@@ -93,8 +98,7 @@ def run(
 
     Without a search the model is written without a calibration.
     """
-    workdir = pathlib.Path(workdir)
-    workdir.mkdir(parents=True, exist_ok=True)
+    workdir = _make_workdir(workdir)
     step = parallel.over_devices(build_step(config))
     with Checkpoints(workdir, config) as checkpoints:
         state = parallel.replicate(parallel.to_host(initial_state(config)))
@@ -108,6 +112,17 @@ def run(
             loop = _Loop(config, workdir, step, state, checkpoints, log, search)
             loop.run(batches, start_step, stop_requested)
     return workdir / "model"
+
+
+def _make_workdir(workdir: str | os.PathLike) -> pathlib.Path:
+    workdir = pathlib.Path(workdir)
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(
+            f"{workdir} cannot be the folder of a run ({error.strerror}): choose another workdir."
+        ) from None
+    return workdir
 
 
 class _Loop:
@@ -140,7 +155,7 @@ class _Loop:
             if self._stop:
                 self._save(n_done)
                 raise TrainingStopped(
-                    f"Training stopped after step {step}, as it was told to; the same command "
+                    f"Training stopped after {n_done} steps, as it was told to; the same command "
                     "resumes it."
                 )
             if n_done % training.checkpoint_every_steps == 0:

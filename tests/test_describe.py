@@ -84,3 +84,10 @@ def test_an_unknown_encoder_is_refused():
     config.encoder.name = "resnet"
     with pytest.raises(ConfigError, match="resnet"):
         describe(config)
+
+
+def test_a_misspelt_key_is_a_sentence():
+    config = nafp.get_config()
+    config.segment.hop = 0.1
+    with pytest.raises(ConfigError, match=r"'segment\.hop'; did you mean 'segment\.hop_s'"):
+        describe(config)

@@ -16,7 +16,7 @@ from fingerprint.errors import ConfigError
 from fingerprint.losses import build_loss
 from fingerprint.model import Fingerprinter
 from fingerprint.train_step import build_step, initial_state, masked_log_mels
-from fingerprint.training import TrainingError, TrainingStopped, run
+from fingerprint.training import TrainingError, TrainingStopped, run, train
 
 N_SAMPLES = 2000
 
@@ -219,7 +219,7 @@ def test_sigterm_writes_a_checkpoint_and_the_run_goes_on_from_there(
         return make_batch(k, n_pairs)
 
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(TrainingStopped, match=r"after step 2.*the same command"):
+    with pytest.raises(TrainingStopped, match=r"after 3 steps.*the same command"):
         run(config, tmp_path, batches_of(config, stop_at_2))
     assert signal.getsignal(signal.SIGTERM) is before
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["3"]
@@ -262,3 +262,16 @@ def test_batches_that_the_devices_cannot_share_are_refused(n_pairs, grad_cache_p
     config.training.grad_cache_pairs = grad_cache_pairs
     with pytest.raises(ConfigError, match=sentence):
         build_step(config)
+
+
+def test_a_workdir_that_cannot_be_is_a_sentence(config, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TrainingError, match=r"file cannot be the folder of a run \(File exists\)"):
+        train(config, tmp_path / "file")
+
+
+def test_what_cannot_be_trained_is_refused_before_data_are_prepared(config, tmp_path):
+    config.pairs.n_pairs = 3
+    with pytest.raises(ConfigError, match="8 devices cannot share equally"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
