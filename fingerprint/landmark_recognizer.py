@@ -33,7 +33,13 @@ class LandmarkRecognizer(Recognizer):
     method = "landmarks"
 
     def __init__(self, store: Store):
-        self.settings = LandmarkSettings(**store.recognizer["settings"])
+        try:
+            self.settings = LandmarkSettings(**store.recognizer["settings"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreError(
+                f"{store.folder} is damaged, or of another version of the program: its settings "
+                f"are not those of landmarks ({error}); build it anew."
+            ) from error
         super().__init__(store, self.settings.sample_rate_hz)
         self._index: tuple[str, LandmarkIndex] | None = None
 

@@ -21,6 +21,7 @@ from fingerprint.identification import Identification, Match, Recognizer
 from fingerprint.model import Fingerprinter
 from fingerprint.searchers import ScannSettings, Searcher, open_searcher
 from fingerprint.store import Store, StoreError, Track
+from fingerprint.store_format import system_errors_as_sentences
 
 MODEL_FOLDER = "model"
 # A query that starts between two reference segments is also fingerprinted at these fractions of
@@ -72,20 +73,21 @@ class NeuralRecognizer(Recognizer):
         """
         folder = Path(folder)
         fingerprinter = Fingerprinter.load(model_folder)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            dir=folder.parent, prefix=f".{folder.name}.new-"
-        ) as parent:
-            new = Path(parent) / folder.name
-            neural_store(new, fingerprinter, dtype)
-            shutil.copytree(model_folder, new / MODEL_FOLDER)
-            try:
-                # Succeeds on a folder only if that is empty.
-                os.rename(new, folder)
-            except OSError as error:
-                raise StoreError(
-                    f"{folder} cannot become an index ({error.strerror}): choose a new folder."
-                ) from error
+        with system_errors_as_sentences(folder):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(
+                dir=folder.parent, prefix=f".{folder.name}.new-"
+            ) as parent:
+                new = Path(parent) / folder.name
+                neural_store(new, fingerprinter, dtype)
+                shutil.copytree(model_folder, new / MODEL_FOLDER)
+                try:
+                    # Succeeds on a folder only if that is empty.
+                    os.rename(new, folder)
+                except OSError as error:
+                    raise StoreError(
+                        f"{folder} cannot become an index ({error.strerror}): choose a new folder."
+                    ) from error
         return cls(Store.open(folder), fingerprinter)
 
     @classmethod
@@ -103,9 +105,10 @@ class NeuralRecognizer(Recognizer):
         """
         store = Store.open(folder)
         fingerprinter = Fingerprinter.load(Path(folder) / MODEL_FOLDER)
-        if fingerprinter.identity != store.recognizer["identity"]:
+        identity = store.recognizer.get("identity")
+        if fingerprinter.identity != identity:
             raise StoreError(
-                f"{folder} was made with the model {store.recognizer['identity']}, but the model "
+                f"{folder} was made with the model {identity}, but the model "
                 f"in it is {fingerprinter.identity}: restore the former, or build the index anew."
             )
         return cls(store, fingerprinter, searcher=searcher, scann_settings=scann_settings)

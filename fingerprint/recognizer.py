@@ -1,6 +1,7 @@
 """Recognisers by name: open an index whatever made it, create one, say what it holds."""
 
 import importlib
+import os
 from pathlib import Path
 
 from fingerprint.identification import Identification, Match, Recognizer, remove_tracks
@@ -79,7 +80,8 @@ def create_or_open(
         FingerprintError: the index cannot be opened or created, or is not what is asked for.
     """
     folder = Path(folder)
-    if not (folder / HEADER_FILE).exists():
+    # Unlike Path.exists, this leaves it to the creation to say that a folder is forbidden.
+    if not os.path.exists(folder / HEADER_FILE):
         if model is None:
             return __getattr__("LandmarkRecognizer").create(folder, preset=preset or "default")
         return __getattr__("NeuralRecognizer").create(folder, model, dtype=dtype or "float32")

@@ -212,6 +212,14 @@ def test_an_index_made_by_an_unknown_method_is_refused(tmp_path):
         open_recognizer(tmp_path / "i")
 
 
+def test_an_index_without_its_settings_is_refused(index):
+    header = json.loads((index / "store.json").read_text())
+    header["recognizer"] = {"method": header["recognizer"]["method"]}
+    (index / "store.json").write_text(json.dumps(header))
+    with pytest.raises(StoreError, match=str(index)):
+        open_recognizer(index)
+
+
 # ----------------------------------------------------------------------------- each method
 
 
@@ -258,6 +266,8 @@ def test_a_neural_index_does_not_take_the_place_of_something(tmp_path, model_fol
     with pytest.raises(StoreError, match="choose a new folder"):
         NeuralRecognizer.create(tmp_path / "i", model_folder)
     assert [path.name for path in tmp_path.rglob("*")] == ["i", "letter.txt"]
+    with pytest.raises(StoreError, match="cannot be written"):
+        NeuralRecognizer.create(tmp_path / "i" / "letter.txt" / "i", model_folder)
 
 
 def test_silence_in_a_query_speaks_for_no_track(indexes, audio, music, tmp_path, model_folder):
