@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import io
 import json
 import os
 import sys
@@ -20,6 +21,9 @@ class UsageError(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; errors become one sentence on stderr and the exit status."""
     options = build_parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names of files may hold what the terminal's encoding lacks.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = VERBS[options.verb](options)
         sys.stdout.flush()
@@ -34,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of the output has gone; without this the interpreter complains as it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
+    except OSError as error:
+        subject = f"{error.filename}: " if error.filename else ""
+        return _say(options, f"{subject}{error.strerror or error}.", SOME_FAILED)
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("fingerprint"):
             raise
@@ -87,7 +94,7 @@ def list_tracks(options: argparse.Namespace) -> int:
     for track in Store.open(options.index_dir).tracks:
         if options.format == "json":
             row = {"track": track.name, "duration_s": round(track.duration_s, 3)}
-            print(json.dumps(row | {"rows": track.n_rows}, ensure_ascii=False))
+            _print_json(row | {"rows": track.n_rows})
         else:
             print(f"{track.duration_s:10.1f} s  {track.name}")
     return DONE
@@ -151,10 +158,10 @@ def evaluate(options: argparse.Namespace) -> int:
     fields = dataclasses.fields(run.EvaluationSettings)
     settings = run.EvaluationSettings(**{f.name: getattr(options, f.name) for f in fields})
     result = run.evaluate(options.index_dirs, settings)
+    print(tables.render(result, options.format), flush=True)
     if options.output:
         with open(options.output, "w", encoding="utf-8") as file:
             json.dump(result, file, indent=1)
-    print(tables.render(result, options.format))
     return DONE
 
 
@@ -202,7 +209,7 @@ def _complain(error: Exception) -> int:
 
 def _print_answer(path: str, answer, output_format: str) -> None:
     if output_format == "json":
-        print(json.dumps({"query": path} | answer.to_dict(), ensure_ascii=False), flush=True)
+        _print_json({"query": path} | answer.to_dict())
         return
     print(f"{path}: {answer.verdict.replace('_', ' ')}")
     for rank, match in enumerate(answer.matches, 1):
@@ -214,9 +221,19 @@ def _print_answer(path: str, answer, output_format: str) -> None:
     sys.stdout.flush()
 
 
+def _print_json(value: dict) -> None:
+    """One line of JSON, escaped where standard output has no code for a character."""
+    line = json.dumps(value, ensure_ascii=False)
+    try:
+        line.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        line = json.dumps(value)
+    print(line, flush=True)
+
+
 def _print_facts(facts: dict, output_format: str) -> None:
     if output_format == "json":
-        print(json.dumps(facts, ensure_ascii=False))
+        _print_json(facts)
         return
     flat = {name: value for name, value in facts.items() if not isinstance(value, dict)}
     for section in facts.keys() - flat.keys():

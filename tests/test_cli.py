@@ -1,4 +1,5 @@
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -378,6 +379,28 @@ def test_a_package_that_is_missing_is_named(monkeypatch, capsys):
 
 
 COMMAND = [sys.executable, "-m", "fingerprint.cli"]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_names_that_the_output_has_no_code_for(songs, music, tmp_path, encoding):
+    name = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9 \xc3\xa9.wav")
+    shutil.copy(music / "a.wav", name)
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    for output_format in ("json", "table"):
+        arguments = ["query", str(songs), name, "--format", output_format]
+        answer = subprocess.run([*COMMAND, *arguments], env=environment, capture_output=True)
+        assert (answer.returncode, answer.stderr) == (0, b"")
+        if output_format == "json":
+            assert json.loads(answer.stdout.decode(encoding))["query"] == name
+
+
+def test_what_the_system_refuses_is_a_sentence(songs, music, tmp_path, capsys):
+    output = tmp_path / "nowhere" / "result.json"
+    arguments = ["--queries_from", music, "--n_queries", 1, "--durations_s", 1, "--output", output]
+    status, out, err = run(capsys, "evaluate", songs, *arguments)
+    assert status == 1
+    assert out
+    assert err.splitlines()[-1] == f"fingerprint evaluate: {output}: No such file or directory."
 
 
 def test_a_reader_that_leaves_is_no_error(songs):
