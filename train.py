@@ -74,8 +74,8 @@ def _parse_flags(argv: list[str]) -> list[str]:
         unknown_key = isinstance(error.__context__, KeyError)
         reason = error.__context__.args[0] if unknown_key else f"{type(error).__name__}: {error}"
         sys.exit(
-            f"The configuration cannot be used as asked ({' '.join(reason.split())}); the file that "
-            "--config names says which values there are."
+            f"The configuration cannot be used as asked ({' '.join(reason.split())}); the file "
+            "that --config names says which values there are."
         )
     if flags.FLAGS["verbosity"].using_default_value:
         # Orbax tells of every file it writes, over the progress bar.

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:
-    """NAFP with an eighth of the channels, 128 mels from 160 Hz, 128 pairs and Adam."""
+    """NAFP with an eighth of the channels (at the end a quarter), 128 mels, 128 pairs and Adam."""
     config = nafp.get_config()
     config.name = "nafp_small"
     config.features.n_mels = 128

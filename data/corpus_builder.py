@@ -103,7 +103,8 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             yield name, {"audio": samples, "track": name, "kind": corpus.kind}
         if len(failures) == len(corpus.tracks):
             raise CorpusError(
-                f"None of the {len(failures)} {corpus.kind} files could be read; the first is "
+                f"None of the {len(failures)} {corpus.kind} files could be read (change "
+                "`source`, or say in a manifest.csv of which kind each file is); the first is "
                 f"{failures[0]}"
             )
         _report(failures, len(corpus.tracks))

@@ -39,6 +39,13 @@ _AT_LEAST_ZERO = (
     "training.grad_cache_pairs",
     "data.n_validation_tracks",
 )
+# Steps of the augmentation that draw from the logarithm of a range.
+_LOGARITHMIC_RANGES = (
+    ("gain", "factor"),
+    ("level", "factor"),
+    ("filters", "low_pass_hz"),
+    ("filters", "high_pass_hz"),
+)
 
 
 def load_config(path: str | os.PathLike) -> ConfigDict:
@@ -86,6 +93,13 @@ def check_config(config: ConfigDict) -> None:
             value = _value(config, key)
             if not isinstance(value, int | float) or value < smallest:
                 raise ConfigError(f"{key} is {value!r}, but it has to be at least {smallest}.")
+    for step, name in _LOGARITHMIC_RANGES:
+        section = config.augmentation.get(step)
+        if section is not None and not 0 < section[name][0] <= section[name][1]:
+            raise ConfigError(
+                f"augmentation.{step}.{name} is {section[name]!r}, but it has to be a range of "
+                "positive numbers, the smaller first."
+            )
     durations_s = config.evaluation.query_durations_s
     if not durations_s or min(durations_s) <= 0:
         raise ConfigError(

@@ -150,7 +150,7 @@ def spec_augment(
         Same shape and dtype; what is removed is -1, silence.
     """
     _, n_mels, n_frames = mels.shape
-    keys = jax.random.split(key, 7)
+    keys = jax.random.split(key, 6)
     fractions = jax.random.uniform(keys[0], (2,), minval=hole_fraction[0], maxval=hole_fraction[1])
     height, width = jnp.round(fractions[0] * n_mels), jnp.round(fractions[1] * n_frames)
     hole = _span(keys[1], n_mels, height)[:, None] & _span(keys[2], n_frames, width)[None, :]

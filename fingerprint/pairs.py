@@ -69,7 +69,9 @@ def load_banks(config: ConfigDict, workdir: str | Path) -> tuple[Banks, Waveform
     train_ids, validation_ids = split_validation(music.names, config.data.n_validation_tracks)
     banks = Banks(
         music.subset(train_ids),
-        *(open_bank(config.data[name]) for name in ("backgrounds", "rooms", "devices")),
+        open_bank(config.data.backgrounds),
+        open_bank(config.data.rooms, of_filters=True),
+        open_bank(config.data.devices, of_filters=True),
     )
     return banks, music.subset(validation_ids)
 
@@ -231,13 +233,24 @@ def _sampler(banks: Banks, config: ConfigDict, host_index: int, n_hosts: int) ->
 
 
 def _open_bank(
-    section: ConfigDict | None, *, root: str | None, cache_dir: str, sample_rate_hz: int
+    section: ConfigDict | None,
+    *,
+    root: str | None,
+    cache_dir: str,
+    sample_rate_hz: int,
+    of_filters: bool = False,
 ) -> WaveformBank | None:
     if section is None:
         return None
     builder = fingerprint_data.prepare(
         section, root=root, cache_dir=cache_dir, sample_rate_hz=sample_rate_hz
     )
+    corpus = builder.builder_config.corpus
+    if corpus.holds_impulse_responses != of_filters:
+        raise ConfigError(
+            f"The source {section.builder!r} gives {corpus.kind}, but data.music and "
+            "data.backgrounds take recordings, data.rooms and data.devices impulse responses."
+        )
     # Inside the dataset's own folder, so that neither outlives the other.
     folder = Path(builder.data_dir) / "waveforms"
     if folder.exists():

@@ -129,6 +129,15 @@ def test_an_impossible_number_is_named(config, key, value):
         check_config(config)
 
 
+@pytest.mark.parametrize("range_", [(0.0, 1.0), (1.0, 0.5)])
+def test_a_range_without_logarithms_is_named(config, range_):
+    config.augmentation.level.factor = range_
+    with pytest.raises(ConfigError, match=r"augmentation\.level\.factor is "):
+        check_config(config)
+    config.augmentation.level = None
+    check_config(config)
+
+
 def test_a_value_in_place_of_a_section_is_named(config):
     with config.ignore_type():
         config.features = 3

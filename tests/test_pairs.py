@@ -177,6 +177,17 @@ def synthetic(kind, n_tracks):
     return ConfigDict({"builder": "synthetic", "kind": kind, "n_tracks": n_tracks, "first_seed": 0})
 
 
+@pytest.mark.parametrize(("name", "kind"), [("rooms", "noise"), ("backgrounds", "room_ir")])
+def test_a_source_of_the_wrong_sort_is_refused(tmp_path, config, name, kind):
+    config.data.music = synthetic("music", 2)
+    for other in ("backgrounds", "rooms", "devices"):
+        config.data[other] = None
+    config.data[name] = synthetic(kind, 1)
+    config.data.n_validation_tracks = 0
+    with pytest.raises(ConfigError, match=f"'synthetic' gives {kind}, but data.music"):
+        load_banks(config, tmp_path)
+
+
 def test_sources_are_prepared_once_and_split_by_name(tmp_path, config, monkeypatch):
     config.data.music = synthetic("music", 5)
     config.data.music.duration_s = 3.0
