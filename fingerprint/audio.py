@@ -4,9 +4,9 @@ Channels are averaged, then resampled by a streaming resampler, so that an hour 
 more memory than a block of it, and one block after the other is the whole file.
 
 A file that ends before its header says (a download that broke off, a full disk) is refused: what
-is missing could not be recognised later, and nobody would know. Streams that declare no length
-(Ogg Vorbis, Opus, MP3 without a Xing header, WAV written to a pipe) are read to where they end;
-only FLAC without a length is refused.
+is missing could not be recognised later, and nobody would know. Ogg Vorbis and Opus declare no
+length, but are refused without the page that ends them. Streams that say nothing of their end (MP3
+without a Xing header, WAV written to a pipe) are read to it; only FLAC without a length is refused.
 """
 
 import math

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import soundfile
 
-from fingerprint import mp3_length
+from fingerprint import mp3_length, ogg_end
 from fingerprint.errors import FingerprintError
 
 # Decoders overshoot full scale by a little; floats on the scale of 16-bit integers do by far.
@@ -72,6 +72,11 @@ def _check_header(sound: soundfile.SoundFile, path: str) -> None:
         # libsndfile decodes such a stream, but loses its end.
         raise AudioError(
             f"{path} does not declare its length, as FLAC from a pipe: encode it to a file again."
+        )
+    if sound.format == "OGG" and not ogg_end.has_end(path):
+        raise AudioError(
+            f"{path} is truncated: no page of it ends the stream after the {sound.frames} samples "
+            "that it holds; fetch it again, or encode what there is anew."
         )
     # libsndfile shortens a chunk that runs over the end of the file and only logs that it did.
     cut = _CUT_CHUNK.search(sound.extra_info)

@@ -140,12 +140,17 @@ class NeuralRecognizer(Recognizer):
             np.array([track.n_rows for track in self.tracks]),
             top_k,
         )
-        is_match = bool(hypotheses) and hypotheses[0].score >= self.threshold(n_segments)
+        is_match = bool(hypotheses) and self._is_match(hypotheses[0], n_segments)
         query_s = len(samples) / self.sample_rate_hz
         return Identification(
             "match" if is_match else "no_match",
             [self._match(each, self.tracks[each.track], query_s) for each in hypotheses],
         )
+
+    def _is_match(self, hypothesis: Hypothesis, n_segments: int) -> bool:
+        """Judged by the part of the query that lies within the track, as a query of that length."""
+        score = hypothesis.score * n_segments / hypothesis.n_overlapping
+        return score >= self.threshold(hypothesis.n_overlapping)
 
     def threshold(self, n_segments: int) -> float:
         """The score from which on a query of ``n_segments`` is called a match in this index."""

@@ -255,16 +255,15 @@ def test_truncated_files_name_what_was_declared(tmp_path, mixture, kind, kept):
     refused(path, r"is truncated.* declares (\d{6} bytes|3\.00 s) of audio, but .*\d+")
 
 
+@pytest.mark.parametrize("kept", [0.3, 0.5, 0.95, 0.999])
 @pytest.mark.parametrize("kind", ["ogg", "opus"])
-def test_streams_without_a_declared_length_are_read_to_their_end(tmp_path, mixture, kind):
+def test_truncated_streams_lack_their_last_page(tmp_path, mixture, kind, kept):
     path = tmp_path / "a"
     rate_hz = 48000 if kind == "opus" else 44100
     write(path, np.tile(mixture, (5, 1)), rate_hz, **FORMATS[kind])
-    whole = read_audio(path, RATE)
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    heard = read_audio(path, RATE)
-    assert 0.2 * len(whole) < len(heard) < 0.8 * len(whole)
-    np.testing.assert_allclose(heard[:-RATE], whole[: len(heard) - RATE], atol=1e-3)
+    assert len(read_audio(path, RATE)) > 0
+    path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
+    refused(path, r"is truncated: no page of it ends the stream after the \d+ samples")
 
 
 @pytest.mark.parametrize("rate_hz", [16000, 44100])

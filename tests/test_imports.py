@@ -12,6 +12,7 @@ LAYERS = [
         "errors",
         "segments",
         "mp3_length",
+        "ogg_end",
         "audio_decoding",
         "audio",
         "music_score",

@@ -270,6 +270,17 @@ def test_a_neural_index_does_not_take_the_place_of_something(tmp_path, model_fol
         NeuralRecognizer.create(tmp_path / "i" / "letter.txt" / "i", model_folder)
 
 
+def test_the_verdict_is_on_the_part_of_a_query_within_the_track(indexes, audio, music, rng):
+    """Most of this query comes before the track: of all its segments a few fit, but fit well."""
+    noise = rng.normal(scale=0.1, size=8 * RATE_HZ)
+    query = np.r_[noise, audio[1][: 4 * RATE_HZ]]
+    answer = open_recognizer(indexes / "neural").identify(query, sample_rate_hz=RATE_HZ)
+    assert answer.verdict == "match"
+    assert answer.matches[0].score < 0.5
+    assert answer.matches[0].track == str(music / "1.wav")
+    assert answer.matches[0].query_start_s == pytest.approx(8.0, abs=0.05)
+
+
 def test_silence_in_a_query_speaks_for_no_track(indexes, audio, music, tmp_path, model_folder):
     """All silent segments are alike; a track that begins silently must not win by that."""
     recognizer = NeuralRecognizer.create(tmp_path / "i", model_folder)

@@ -88,6 +88,7 @@ def _draw_log_mel(axes, fingerprinter: Fingerprinter, samples: np.ndarray, start
     config = fingerprinter.config
     mels = log_mel(samples[None], sample_rate_hz=config.sample_rate_hz, **config.features)[0]
     end_s = start_s + len(samples) / config.sample_rate_hz
+    # The upper 40 dB: below them a noisy clip shows its noise alone.
     axes.imshow(
         np.asarray(mels),
         origin="lower",
