@@ -93,9 +93,10 @@ def create_or_open(
     }
     for name, wanted in {"method": method, "preset": preset, "dtype": dtype}.items():
         if wanted not in (None, own[name]):
+            kind = name if own[name] else "method"
             raise StoreError(
-                f"{folder} is an index of the {name} {own[name]!r}, not {wanted!r}: choose another "
-                "folder for that."
+                f"{folder} is an index of the {kind} {own[kind]!r}, not of the {name} {wanted!r}: "
+                "choose another folder for that."
             )
     return recognizer
 

@@ -237,6 +237,11 @@ def test_a_neural_index_carries_its_model(indexes, model_folder, other_model_fol
         open_recognizer(index, model=other_model_folder)
 
 
+def test_a_neural_index_has_no_preset(indexes):
+    with pytest.raises(StoreError, match="of the method 'neural', not of the preset 'wang'"):
+        create_or_open(indexes / "neural", preset="wang")
+
+
 def test_a_landmark_index_has_no_model(indexes, model_folder):
     with pytest.raises(StoreError, match="has no model"):
         open_recognizer(indexes / "landmarks", model=model_folder)
