@@ -95,7 +95,7 @@ def create_or_open(
         if wanted not in (None, own[name]):
             kind = name if own[name] else "method"
             raise StoreError(
-                f"{folder} is an index of the {kind} {own[kind]!r}, not of the {name} {wanted!r}: "
+                f"{folder} is an index of the {kind} {own[kind]!r}, not {wanted!r}: "
                 "choose another folder for that."
             )
     return recognizer

@@ -238,7 +238,7 @@ def test_a_neural_index_carries_its_model(indexes, model_folder, other_model_fol
 
 
 def test_a_neural_index_has_no_preset(indexes):
-    with pytest.raises(StoreError, match="of the method 'neural', not of the preset 'wang'"):
+    with pytest.raises(StoreError, match="of the method 'neural', not 'wang'"):
         create_or_open(indexes / "neural", preset="wang")
 
 
