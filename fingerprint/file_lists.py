@@ -59,6 +59,8 @@ def read_manifest(
     if not rows:
         which = " and ".join(f"{name} {value!r}" for name, value in wanted.items())
         raise ManifestError(f"{path} has no rows{' of ' + which if which else ''}.")
+    if not all(row["path"] for row in rows):
+        raise ManifestError(f"{path} has a row without a path: name its file, or drop the row.")
     return [str(Path(path).parent / row["path"]) for row in rows]
 
 

@@ -405,3 +405,11 @@ def test_a_real_manifest_lists_files_that_exist(shared_audio):
     paths = read_manifest(shared_audio / "manifest.csv", kind="music", split="test")
     assert len(paths) > 10
     assert all(pathlib.Path(path).is_file() for path in paths)
+
+
+@pytest.mark.parametrize("row", ["music", "music,"])
+def test_a_manifest_row_without_a_path_is_refused(tmp_path, row):
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text(f"kind,path\nmusic,a.wav\n{row}\n")
+    with pytest.raises(ManifestError, match="has a row without a path"):
+        read_manifest(manifest)
