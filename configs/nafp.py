@@ -30,11 +30,25 @@ def get_config() -> ConfigDict:
             "f_min_hz": 300.0,
             "f_max_hz": 4000.0,
             "dynamic_range_db": 80.0,
+            "mel_scale": "slaney",  # or "htk", with triangles of unit height
+            "power": 1.0,  # of the magnitude that is summed into mels
+            # "segment_db": decibels below the segment's own maximum, mapped to [-1, 1]; "linear":
+            # no logarithm, as in Rice's code.
+            "scaling": "segment_db",
         }
     )
-    # Fractions of the axis for the hole, bins for the stripe; both on anchors and replicas.
+    # A part of the spectrogram for encoders that do not see all of it; see `features.crop`.
+    config.crop = None
+    # Fractions of each axis for the hole, bins for the stripe. One mask per batch on "both"
+    # originals and replicas, or on "replicas" alone.
     config.spec_augment = ConfigDict(
-        {"probability": 1.0, "hole_fraction": (0.1, 0.5), "stripe_bins": (5, 20)}
+        {
+            "probability": 1.0,
+            "hole_mel_fraction": (0.1, 0.5),
+            "hole_frame_fraction": (0.1, 0.5),
+            "stripe_bins": (5, 20),
+            "masked": "both",
+        }
     )
 
     config.encoder = ConfigDict(
@@ -51,18 +65,35 @@ def get_config() -> ConfigDict:
     )
 
     config.loss = ConfigDict({"name": "ntxent", "temperature": 0.05})
+    # Weights of the squared parameters of layers by how their names begin; None: no such term.
+    config.l2 = None
+    # A head that gives fingerprints balanced binary codes; see `fingerprint.balanced_hash`.
+    config.hash = None
 
-    # Pairs per batch over all hosts and devices: 320 pairs are the paper's N = 640.
-    config.pairs = ConfigDict({"n_pairs": 320, "replica_offset_s": 0.2})
+    # Pairs per batch over all hosts and devices: 320 pairs are the paper's N = 640. With more than
+    # one positive a "pair" is an original with that many replicas.
+    config.pairs = ConfigDict({"n_pairs": 320, "n_positives": 1, "replica_offset_s": 0.2})
 
     # In the order in which they are applied. The published code cuts impulse responses to 75 ms,
     # convolves circularly and has no history, filters or separate devices.
     config.augmentation = ConfigDict(
         {
             "history_s": 1.0,
-            "background": ConfigDict({"probability": 1.0, "snr_db": (0.0, 10.0)}),
+            # Sets of steps of which each replica draws one; a step that is in some set, but not
+            # in the drawn one, is skipped. Empty: every step follows its own probability.
+            "one_of": (),
+            # Gaussian noise; needs no recordings.
+            "white_noise": ConfigDict({"probability": 0.0, "snr_db": (0.0, 10.0)}),
+            # snr_step_db: the SNR is a multiple of it above the lower bound; 0: any value. An
+            # snr_db of None adds the noise as loud as it was recorded.
+            "background": ConfigDict(
+                {"probability": 1.0, "snr_db": (0.0, 10.0), "snr_step_db": 0.0}
+            ),
             "gain": ConfigDict({"probability": 1.0, "factor": (0.1, 1.0)}),
-            "room": ConfigDict({"probability": 0.8, "max_duration_s": 1.0}),
+            # "linear", or "circular" within the segment as in the published code.
+            "room": ConfigDict(
+                {"probability": 0.8, "max_duration_s": 1.0, "convolution": "linear"}
+            ),
             "device": ConfigDict({"probability": 0.5, "max_duration_s": 0.25}),
             "filters": ConfigDict(
                 {
@@ -101,6 +132,24 @@ def get_config() -> ConfigDict:
             "checkpoint_every_steps": 500,
             "keep_checkpoints": 3,
             "evaluate_every_steps": 2000,
+        }
+    )
+
+    # How tracks become rows of an index, and how a query is searched there.
+    config.reference = ConfigDict(
+        {
+            "pad_to_s": 0.0,  # shorter tracks are padded with silence to this length
+            "start_jitter_s": 0.0,  # each segment begins up to this much late, at random
+        }
+    )
+    config.search = ConfigDict(
+        {
+            # "diagonal": mean inner product along the sequence (NAFP); "vote": most segments that
+            # agree on a start (Singh); "best_segment": the largest single inner product (Rice).
+            "alignment": "diagonal",
+            "neighbours": 20,  # per segment
+            "n_shifts": 4,  # fractions of a hop at which a query is fingerprinted
+            "shuffled_top": 0,  # this many best tracks are returned in an arbitrary order
         }
     )
 

@@ -18,7 +18,12 @@ SETTINGS = {
     "f_max_hz": 4000.0,
     "dynamic_range_db": 80.0,
 }
-MASK = {"probability": 1.0, "hole_fraction": (0.1, 0.5), "stripe_bins": (5, 20)}
+MASK = {
+    "probability": 1.0,
+    "hole_mel_fraction": (0.1, 0.5),
+    "hole_frame_fraction": (0.1, 0.5),
+    "stripe_bins": (5, 20),
+}
 
 compute = jax.jit(functools.partial(log_mel, sample_rate_hz=RATE_HZ, **SETTINGS))
 
