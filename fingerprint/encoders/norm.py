@@ -1,4 +1,4 @@
-"""Layer norm over a whole segment, with a backward pass written for CPU beside the plain one."""
+"""Norms: over a whole segment, with a backward pass written for CPU; over a batch, as published."""
 
 import flax.linen as nn
 import jax
@@ -95,3 +95,19 @@ class SegmentNorm(nn.Module):
         native = resolve_conv_impl(self.conv_impl) == "native"
         apply = normalize if native else normalize_on_cpu
         return apply(x.astype(jnp.float32), scale, bias).astype(x.dtype)
+
+
+def batch_norm(train: bool, axis_name: str | None, dtype: jnp.dtype, name: str) -> nn.BatchNorm:
+    """Batch norm (Ioffe and Szegedy, arXiv 1502.03167), with the decay and epsilon of PyTorch.
+
+    In training its statistics, float32, are those of the batch on all devices of ``axis_name``;
+    in use they are the running averages.
+    """
+    return nn.BatchNorm(
+        use_running_average=not train,
+        momentum=0.9,
+        epsilon=NORM_EPSILON,
+        dtype=dtype,
+        axis_name=axis_name,
+        name=name,
+    )
