@@ -1,14 +1,17 @@
 """What the command line accepts and how it explains itself; imports nothing heavy."""
 
 import argparse
-import math
 
 from fingerprint import __version__
-
-EXIT_STATUS = (
-    "Exit status: 0 done; 1 something could not be done (the sentences on stderr say what and\n"
-    "why) and the rest was; 2 wrong usage."
+from fingerprint.argument_values import (
+    EXIT_STATUS,
+    add_format,
+    add_searcher,
+    new_verb,
+    positive_int,
+    shard,
 )
+from fingerprint.evaluation.arguments import add_evaluate
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -28,25 +31,15 @@ def build_parser() -> argparse.ArgumentParser:
         _add_info,
         _add_describe,
         _add_generate,
-        _add_evaluate,
+        add_evaluate,
         _add_demo,
     ):
         add(verbs)
     return parser
 
 
-def _verb(verbs, name: str, summary: str, more: str, example: str) -> argparse.ArgumentParser:
-    return verbs.add_parser(
-        name,
-        help=summary,
-        description=f"{summary[0].upper()}{summary[1:]}.\n\n{more}\n\nExample:\n  {example}",
-        epilog=EXIT_STATUS,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-
-
 def _add_index(verbs) -> None:
-    verb = _verb(
+    verb = new_verb(
         verbs,
         "index",
         "create an index of recordings, or extend one",
@@ -73,7 +66,7 @@ def _add_index(verbs) -> None:
 
 
 def _add_query(verbs) -> None:
-    verb = _verb(
+    verb = new_verb(
         verbs,
         "query",
         "identify audio files",
@@ -86,17 +79,17 @@ def _add_query(verbs) -> None:
     verb.add_argument("index_dir", metavar="INDEX_DIR", help="folder of the index")
     verb.add_argument("paths", metavar="PATH", nargs="+", help="audio file or folder")
     verb.add_argument(
-        "--top_k", type=_positive_int, default=5, metavar="N", help="candidates per file (5)"
+        "--top_k", type=positive_int, default=5, metavar="N", help="candidates per file (5)"
     )
     verb.add_argument(
         "--model", metavar="MODEL_DIR", help="refuse an index that was made with another model"
     )
-    _add_searcher(verb)
-    _add_format(verb)
+    add_searcher(verb)
+    add_format(verb)
 
 
 def _add_list(verbs) -> None:
-    verb = _verb(
+    verb = new_verb(
         verbs,
         "list",
         "list the tracks of an index",
@@ -104,11 +97,11 @@ def _add_list(verbs) -> None:
         "fingerprint list songs.index --format json",
     )
     verb.add_argument("index_dir", metavar="INDEX_DIR", help="folder of the index")
-    _add_format(verb)
+    add_format(verb)
 
 
 def _add_remove(verbs) -> None:
-    verb = _verb(
+    verb = new_verb(
         verbs,
         "remove",
         "remove tracks from an index",
@@ -121,7 +114,7 @@ def _add_remove(verbs) -> None:
 
 
 def _add_info(verbs) -> None:
-    verb = _verb(
+    verb = new_verb(
         verbs,
         "info",
         "say what an index is and how much it holds",
@@ -132,11 +125,11 @@ def _add_info(verbs) -> None:
     verb.add_argument(
         "--verify", action="store_true", help="also read everything and compare checksums"
     )
-    _add_format(verb)
+    add_format(verb)
 
 
 def _add_describe(verbs) -> None:
-    verb = _verb(
+    verb = new_verb(
         verbs,
         "describe",
         "say how large the network of a configuration is and what it costs",
@@ -145,11 +138,11 @@ def _add_describe(verbs) -> None:
         "fingerprint describe configs/nafp.py --format json",
     )
     verb.add_argument("config", metavar="CONFIG", help="configuration file, configs/NAME.py")
-    _add_format(verb)
+    add_format(verb)
 
 
 def _add_generate(verbs) -> None:
-    verb = _verb(
+    verb = new_verb(
         verbs,
         "generate",
         "fingerprint a collection into a store",
@@ -168,63 +161,12 @@ def _add_generate(verbs) -> None:
         "--dtype", choices=["float32", "float16"], help="stored type; float32 in a new store"
     )
     verb.add_argument(
-        "--shard", type=_shard, default=(0, 1), metavar="I/N", help="part I of N, from 0 (0/1)"
+        "--shard", type=shard, default=(0, 1), metavar="I/N", help="part I of N, from 0 (0/1)"
     )
-
-
-def _add_evaluate(verbs) -> None:
-    verb = _verb(
-        verbs,
-        "evaluate",
-        "count how many synthesised queries each index answers rightly",
-        "Queries are random excerpts of recordings that the indexes hold, with noise and impulse\n"
-        "responses; every index gets the same ones, and a longer query begins with the shorter\n"
-        "ones. Wherever a folder has a manifest.csv (columns path, kind, split), only its files\n"
-        "of the option's kind (music, noise, room_ir, device_ir) and of --split are used.",
-        "fingerprint evaluate neural.index landmarks.index --queries_from AUDIO \\\n"
-        "      --noise AUDIO --room_ir AUDIO --device_ir AUDIO --format markdown",
-    )
-    verb.add_argument("index_dirs", metavar="INDEX_DIR", nargs="+", help="index to evaluate")
-    folder = {"metavar": "FOLDER"}
-    verb.add_argument("--queries_from", required=True, **folder, help="recordings to excerpt")
-    verb.add_argument("--kind", default="music", help="their kind in the manifest (music)")
-    verb.add_argument("--split", default="test", help="the split in all manifests (test)")
-    verb.add_argument("--noise", **folder, help="background noise")
-    verb.add_argument("--room_ir", **folder, help="impulse responses of rooms")
-    verb.add_argument("--device_ir", **folder, help="impulse responses of devices")
-    verb.add_argument(
-        "--room_share", type=_share, default=2 / 3, help="share of queries in a room (2/3)"
-    )
-    verb.add_argument(
-        "--device_share", type=_share, default=1 / 3, help="share through a device (1/3)"
-    )
-    verb.add_argument(
-        "--unknown", **folder, help="recordings that no index holds, to count false alarms"
-    )
-    verb.add_argument("--unknown_split", help="split in their manifest (that of --split)")
-    verb.add_argument(
-        "--durations_s", type=_positive_floats, default=[1.0, 2.0, 3.0, 5.0, 6.0, 10.0],
-        metavar="S,S", help="query lengths (1,2,3,5,6,10)",
-    )  # fmt: skip
-    verb.add_argument(
-        "--snr_db", type=_floats, default=[0.0, 5.0, 10.0], metavar="DB,DB",
-        help="signal-to-noise ratios (0,5,10)",
-    )  # fmt: skip
-    verb.add_argument(
-        "--n_queries", type=_positive_int, default=300, metavar="N", help="excerpts (300)"
-    )
-    verb.add_argument("--seed", type=int, default=0, help="seed of all that is random (0)")
-    verb.add_argument(
-        "--offset_tolerance_s", type=_non_negative_float, default=0.5, metavar="S",
-        help="largest error of an exact start (0.5)",
-    )  # fmt: skip
-    verb.add_argument("--output", metavar="FILE.json", help="also write the result as JSON")
-    _add_searcher(verb)
-    _add_format(verb, "markdown")
 
 
 def _add_demo(verbs) -> None:
-    verb = _verb(
+    verb = new_verb(
         verbs,
         "demo",
         "watch the whole job on synthesised music",
@@ -234,58 +176,3 @@ def _add_demo(verbs) -> None:
     )
     verb.add_argument("--workdir", default="runs/demo", help="folder for the results (runs/demo)")
     verb.add_argument("--seed", type=int, default=0, help="seed of all that is random (0)")
-
-
-def _add_searcher(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument(
-        "--searcher", choices=["auto", "exact", "scann"], default="auto",
-        help="of a neural index; auto chooses by its size",
-    )  # fmt: skip
-
-
-def _add_format(verb: argparse.ArgumentParser, *more: str) -> None:
-    verb.add_argument("--format", choices=["table", "json", *more], default="table")
-
-
-def _positive_int(text: str) -> int:
-    if not (text.isdecimal() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
-    return int(text)
-
-
-def _floats(text: str) -> list[float]:
-    try:
-        values = [float(part) for part in text.split(",")]
-    except ValueError:
-        values = [math.nan]
-    if not all(map(math.isfinite, values)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers like 1,2.5,10")
-    return values
-
-
-def _positive_floats(text: str) -> list[float]:
-    values = _floats(text)
-    if min(values) <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} holds a value that is not positive")
-    return values
-
-
-def _non_negative_float(text: str) -> float:
-    values = _floats(text)
-    if len(values) > 1 or values[0] < 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 on")
-    return values[0]
-
-
-def _share(text: str) -> float:
-    value = _non_negative_float(text)
-    if value > 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not between 0 and 1")
-    return value
-
-
-def _shard(text: str) -> tuple[int, int]:
-    part, slash, total = text.partition("/")
-    if not (slash and part.isdecimal() and total.isdecimal() and int(part) < int(total)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form I/N with 0 <= I < N")
-    return int(part), int(total)

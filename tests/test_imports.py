@@ -19,16 +19,23 @@ LAYERS = [
         "music_synthesis",
     ],
     ["impulse_responses", "augmentation", "waveform_bank", "pair_sampling", "pairs"],
-    ["config", "features", "encoders", "losses", "describe"],
+    ["config", "features", "encoders", "triplets", "losses", "describe"],
+    ["sinkhorn", "balanced_hash"],
     [
         *("parallel", "optimizers", "train_step", "checkpoints", "metrics_log", "mini_search"),
         *("training", "model"),
     ],
     ["store_format", "store_writer", "store", "file_lists", "generate"],
     ["searchers", "alignment"],
-    ["landmark_settings", "landmark_peaks", "landmarks", "landmark_index"],
-    ["identification", "neural_recognizer", "landmark_recognizer", "recognizer"],
-    ["evaluation"],
+    [
+        *("landmark_settings", "landmark_peaks", "landmarks", "spectral_hash"),
+        *("inverted_index", "landmark_index", "spectral_hash_index"),
+    ],
+    [
+        *("identification", "neural_recognizer", "peak_recognizer", "landmark_recognizer"),
+        *("spectral_hash_recognizer", "recognizer"),
+    ],
+    ["argument_values", "evaluation"],
     ["demo", "arguments", "cli", "__init__"],
 ]
 TENSORFLOW = {"tensorflow", "tensorflow_datasets"}
@@ -37,7 +44,8 @@ NOT_FOR_IDENTIFICATION = TENSORFLOW | {"librosa", "matplotlib", "orbax", "optax"
 IDENTIFICATION_STARTS_AT = {"neural_recognizer", "landmark_recognizer", "recognizer", "cli"}
 NUMPY_ONLY = {
     *("audio", "segments", "alignment", "store_format", "store_writer", "store"),
-    *("landmark_settings", "landmark_peaks", "landmarks", "landmark_index"),
+    *("landmark_settings", "landmark_peaks", "landmarks", "spectral_hash"),
+    *("inverted_index", "landmark_index", "spectral_hash_index"),
 }
 
 
