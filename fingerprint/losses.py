@@ -1,12 +1,23 @@
-"""Contrastive losses over (original, replica) pairs, on one device or across all of them."""
+"""Losses over originals and their replicas, on one device or across all of them.
+
+The contrastive ones are here, the triplets in `triplets`; `build_loss` makes any of them.
+"""
 
 import functools
+import inspect
 from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
 
 from fingerprint.errors import ConfigError
+from fingerprint.triplets import (
+    gathered,
+    inner_products,
+    triplet_nmfp,
+    triplet_np,
+    triplet_shuffled,
+)
 
 
 def ntxent(
@@ -54,28 +65,87 @@ def ntxent(
     return jnp.mean(everything_else - partner)
 
 
-_LOSSES: Mapping[str, Callable] = {"ntxent": ntxent}
+def infonce(
+    originals: jax.Array, replicas: jax.Array, *, temperature: float, axis_name: str | None = None
+) -> jax.Array:
+    """InfoNCE from originals to replicas alone (the released code of arXiv 2211.11060).
 
+    Cross-entropy of finding the replica of an original among the replicas of the whole batch:
+    ``-log(exp(a_i b_i / t) / sum_k exp(a_i b_k / t))``. Other originals are no negatives, and
+    replicas do not look for their originals. Computed in float32.
 
-def build_loss(section: Mapping) -> Callable[..., jax.Array]:
-    """The loss that ``config.loss`` names, with the section's other values as its settings.
+    Args:
+        originals: ``(b, d)``, unit norm.
+        replicas: ``(b, d)``, unit norm; row i is the replica of original i.
+        temperature: Divides the inner products.
+        axis_name: As in `ntxent`.
 
     Returns:
-        ``loss(originals (b, d), replicas (b, d), axis_name=None) -> scalar``.
+        Scalar: the mean over the originals of this device.
+    """
+    everyone, first = gathered(replicas.astype(jnp.float32), axis_name)
+    logits = inner_products(originals.astype(jnp.float32), everyone) / temperature
+    replica_column = first + jnp.arange(len(originals))
+    replica = jnp.take_along_axis(logits, replica_column[:, None], axis=1)[:, 0]
+    return jnp.mean(jax.nn.logsumexp(logits, axis=1) - replica)
+
+
+_LOSSES: Mapping[str, Callable] = {
+    loss.__name__: loss for loss in (ntxent, infonce, triplet_np, triplet_nmfp, triplet_shuffled)
+}
+_TAKE_SEVERAL_POSITIVES = (triplet_np, triplet_nmfp)
+_ROWS = ("originals", "replicas", "axis_name")
+
+
+def build_loss(section: Mapping, n_positives: int = 1) -> Callable[..., jax.Array]:
+    """The loss that ``config.loss`` names, with the section's other values as its settings.
+
+    Args:
+        section: ``name`` is one of "ntxent", "infonce", "triplet_np", "triplet_nmfp" and
+            "triplet_shuffled"; the other keys are that function's settings.
+        n_positives: Replicas of each original; more than one only with the first two triplets.
+
+    Returns:
+        ``loss(originals (b, d), replicas (b * n_positives, d), axis_name=None) -> scalar``.
 
     Raises:
-        ConfigError: an unknown loss, or settings that it does not have.
+        ConfigError: an unknown loss, settings that it does not have or that cannot work, or more
+            positives than it takes.
     """
     settings = dict(section)
     name = settings.pop("name", None)
     if name not in _LOSSES:
         raise ConfigError(f"loss.name is {name!r}; choose one of {', '.join(sorted(_LOSSES))}.")
-    if set(settings) != {"temperature"}:
+    loss = _LOSSES[name]
+    _check_settings(name, settings)
+    if n_positives != 1 and loss not in _TAKE_SEVERAL_POSITIVES:
+        several = " or ".join(takes.__name__ for takes in _TAKE_SEVERAL_POSITIVES)
         raise ConfigError(
-            f"loss has the settings {sorted(settings)}, but {name} takes exactly 'temperature'."
+            f"pairs.n_positives is {n_positives}, but the loss {name} takes one replica of each "
+            f"original: set it to 1 or choose {several}."
         )
-    if not settings["temperature"] > 0:
+    return functools.partial(loss, **settings)
+
+
+def _check_settings(name: str, settings: Mapping) -> None:
+    parameters = {
+        key: parameter
+        for key, parameter in inspect.signature(_LOSSES[name]).parameters.items()
+        if key not in _ROWS
+    }
+    required = {key for key, p in parameters.items() if p.default is inspect.Parameter.empty}
+    if not required <= set(settings) <= set(parameters):
+        optional = "".join(f", {key!r} if wanted" for key in sorted(set(parameters) - required))
         raise ConfigError(
-            f"loss.temperature is {settings['temperature']!r}, but it has to be positive."
+            f"loss has the settings {sorted(settings)}, but {name} takes exactly "
+            f"{', '.join(map(repr, sorted(required)))}{optional}."
         )
-    return functools.partial(_LOSSES[name], **settings)
+    for key in ("temperature", "margin"):
+        if key in settings and not settings[key] > 0:
+            raise ConfigError(f"loss.{key} is {settings[key]!r}, but it has to be positive.")
+    if not isinstance(settings.get("squared", False), bool):
+        raise ConfigError(f"loss.squared is {settings['squared']!r}; choose True or False.")
+    if settings.get("mean_over", "all") not in ("all", "violating"):
+        raise ConfigError(
+            f"loss.mean_over is {settings['mean_over']!r}; choose 'violating' or 'all'."
+        )
