@@ -23,9 +23,11 @@ def new_verb(verbs, name: str, summary: str, more: str, example: str) -> argpars
 def add_searcher(verb: argparse.ArgumentParser) -> None:
     """The option ``--searcher``."""
     verb.add_argument(
-        "--searcher", choices=["auto", "exact", "scann"], default="auto",
+        "--searcher",
+        choices=["auto", "exact", "scann", "hash_buckets", "lsh", "ivf_pq", "hnsw"],
+        default="auto",
         help="of a neural index; auto chooses by its size",
-    )  # fmt: skip
+    )
 
 
 def add_format(verb: argparse.ArgumentParser, *more: str) -> None:

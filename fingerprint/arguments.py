@@ -56,9 +56,9 @@ def _add_index(verbs) -> None:
     )
     method.add_argument(
         "--method",
-        choices=["landmarks"],
-        help="make a landmark index, which needs no training; what a new index becomes when "
-        "neither --model nor --method is given (an existing index keeps its own method)",
+        choices=["landmarks", "spectral_hash"],
+        help="make an index that needs no training, of landmarks or by spectral hashing; landmarks "
+        "when neither --model nor --method is given (an existing index keeps its own method)",
     )
     verb.add_argument(
         "--preset", metavar="NAME", help="published parameters of a landmark index, e.g. audfprint"

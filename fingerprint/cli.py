@@ -58,6 +58,8 @@ def index(options: argparse.Namespace) -> int:
 
     if options.preset and options.model:
         raise UsageError("--preset is for landmarks; leave it out, or --model.")
+    if options.preset and options.method == "spectral_hash":
+        raise UsageError("--preset is for landmarks; leave it out, or choose --method landmarks.")
     if options.preset and options.preset not in PRESETS:
         raise UsageError(f"no preset {options.preset!r}; choose one of {', '.join(PRESETS)}.")
     recognizer = create_or_open(

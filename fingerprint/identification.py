@@ -91,7 +91,7 @@ class Recognizer(abc.ABC):
     """An index folder that recordings are added to and queries are put to.
 
     Attributes:
-        method: "neural" or "landmarks".
+        method: "neural", "landmarks" or "spectral_hash".
         store: what the folder holds.
         sample_rate_hz: rate of the audio that the method works on.
     """

@@ -19,12 +19,11 @@ recordings that share material are beyond any model of chance.
 """
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import scipy.special
 
-from fingerprint.errors import FingerprintError
+from fingerprint.inverted_index import InvertedIndex, ranges
 
 # Hits that are followed up for each query landmark on average, and in all. Where there are more,
 # the rarest hashes go first and the commonest, which tell least, are left out: this bounds time
@@ -37,11 +36,6 @@ _FEWEST_EVIDENT_HITS = 50
 # Track and offset in one number, offsets of any sign: no window reaches from track to track.
 _TRACK_SHIFT = 34
 _ZERO_OFFSET = 1 << 33
-_COLUMNS = ("hashes", "tracks", "frames", "track_frames")
-
-
-class LandmarkIndexError(FingerprintError):
-    """Columns or a saved index that do not fit together."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,98 +62,8 @@ class LandmarkMatch:
     p_value: float
 
 
-class LandmarkIndex:
-    """Reference landmarks sorted by hash; equal hashes stand by track and frame.
-
-    Attributes:
-        hashes: (n,) uint32, sorted.
-        tracks: (n,) uint32.
-        frames: (n,) uint32.
-        track_frames: (n_tracks,) int64, the length of each track in frames.
-    """
-
-    def __init__(self, hashes, tracks, frames, track_frames):
-        self.hashes = hashes
-        self.tracks = tracks
-        self.frames = frames
-        self.track_frames = track_frames
-        self._n_frames = int(track_frames.sum())
-
-    @classmethod
-    def build(
-        cls,
-        hashes: np.ndarray,
-        frames: np.ndarray,
-        first_rows: np.ndarray,
-        n_rows: np.ndarray,
-    ) -> "LandmarkIndex":
-        """Sort the landmarks of a store.
-
-        Args:
-            hashes: (n,) uint32.
-            frames: (n,) uint32, counted from the start of their track.
-            first_rows: (n_tracks,) first row of each track.
-            n_rows: (n_tracks,) rows of each track.
-
-        Raises:
-            LandmarkIndexError: the columns differ in length, or a track lies outside them.
-        """
-        first_rows = np.asarray(first_rows, np.int64)
-        n_rows = np.asarray(n_rows, np.int64)
-        if len(hashes) != len(frames) or len(first_rows) != len(n_rows):
-            raise LandmarkIndexError(
-                f"{len(hashes)} hashes with {len(frames)} frames and {len(first_rows)} first rows "
-                f"with {len(n_rows)} row counts: give columns of the same length."
-            )
-        if (
-            np.any(first_rows < 0)
-            or np.any(n_rows < 0)
-            or np.any(first_rows + n_rows > len(hashes))
-        ):
-            raise LandmarkIndexError(
-                f"A track lies outside the {len(hashes)} landmarks: build the index from the "
-                "track table that belongs to them."
-            )
-        tracks = np.repeat(np.arange(len(n_rows), dtype=np.uint32), n_rows)
-        rows = _ranges(first_rows, n_rows)
-        hashes, frames = np.asarray(hashes, np.uint32)[rows], np.asarray(frames, np.uint32)[rows]
-        track_frames = np.zeros(len(n_rows), np.int64)
-        np.maximum.at(track_frames, tracks, frames.astype(np.int64) + 1)
-        # Hash and row in one number: a plain sort is several times faster than a stable argsort.
-        keys = np.sort(
-            hashes.astype(np.uint64) << np.uint64(32) | np.arange(len(hashes), dtype=np.uint64)
-        )
-        order = keys & np.uint64(0xFFFFFFFF)
-        return cls(
-            (keys >> np.uint64(32)).astype(np.uint32), tracks[order], frames[order], track_frames
-        )
-
-    def save(self, folder: str | Path) -> None:
-        """Write the arrays into an existing folder, one npy file each."""
-        for name in _COLUMNS:
-            np.save(Path(folder) / f"{name}.npy", getattr(self, name), allow_pickle=False)
-
-    @classmethod
-    def load(cls, folder: str | Path) -> "LandmarkIndex":
-        """Open what `save` wrote, memory-mapped.
-
-        Raises:
-            LandmarkIndexError: a file is missing, is not an npy file, or does not fit the others.
-        """
-        try:
-            columns = [
-                np.load(Path(folder) / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-                for name in _COLUMNS
-            ]
-        except (OSError, ValueError) as error:
-            raise LandmarkIndexError(
-                f"{folder} holds no landmark index that can be read ({error}); build it again."
-            ) from error
-        if len({column.shape for column in columns[:3]}) != 1:
-            raise LandmarkIndexError(
-                f"{folder} holds a landmark index whose files differ in length; build it again."
-            )
-        return cls(*columns)
+class LandmarkIndex(InvertedIndex):
+    """The landmarks of the references, found again by how many agree on one offset."""
 
     def match(
         self, hashes: np.ndarray, frames: np.ndarray, top_k: int = 5, window_frames: int = 2
@@ -214,13 +118,12 @@ class LandmarkIndex:
 
     def _hits(self, hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Pairs of a query row and a reference row with equal hashes, (n_hits,) int64 each."""
-        first = np.searchsorted(self.hashes, hashes, side="left")
-        n = np.searchsorted(self.hashes, hashes, side="right") - first
+        first, n = self.rows_of(hashes)
         budget = min(_MAX_HITS_PER_LANDMARK * len(hashes), _MAX_HITS)
         if n.sum() > budget:
             rarest_first = np.argsort(n, kind="stable")
             n[rarest_first[np.cumsum(n[rarest_first]) > budget]] = 0
-        return np.repeat(np.arange(len(hashes)), n), _ranges(first, n)
+        return np.repeat(np.arange(len(hashes)), n), ranges(first, n)
 
     def _p_value(
         self,
@@ -232,7 +135,7 @@ class LandmarkIndex:
     ) -> float:
         window = 2 * window_frames + 1
         expected = n_chance_hits * window / max(n_query_frames, int(self.track_frames[track]))
-        n_windows = self._n_frames + n_query_frames * len(self.track_frames)
+        n_windows = int(self.track_frames.sum()) + n_query_frames * len(self.track_frames)
         # The regularised lower incomplete gamma function P(n, lambda) is P(Poisson(lambda) >= n).
         tail = scipy.special.gammainc(n_frames / _HITS_PER_CLUMP, expected / _HITS_PER_CLUMP)
         return float(min(1.0, n_windows * tail))
@@ -241,12 +144,6 @@ class LandmarkIndex:
 def _evident(n_hits: int) -> int:
     """The hits of a window if they are too many to be chance, else 0."""
     return n_hits if n_hits >= _FEWEST_EVIDENT_HITS else 0
-
-
-def _ranges(first: np.ndarray, n: np.ndarray) -> np.ndarray:
-    """The numbers ``first[i] ... first[i] + n[i] - 1`` of every i, one after the other."""
-    ends = np.cumsum(n)
-    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(first - ends + n, n)
 
 
 def _best_windows(keys: np.ndarray, reach: int, n_tracks: int) -> list[tuple[int, int]]:

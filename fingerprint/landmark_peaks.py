@@ -1,18 +1,60 @@
-"""Spectrograms and their peaks, the points that landmarks are made of (numpy and scipy only).
+"""Spectrograms and their peaks, the points that landmarks and spectral hashes are made of.
 
 Two ways from levels to peaks: the highest point of a rectangle, for a whole spectrogram at once,
-and the decaying threshold of audfprint, which is a walk in time by its nature.
+and the decaying threshold of audfprint, which is a walk in time by its nature. Numpy and scipy
+only.
 """
+
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import scipy.fft
 
+# Values of the spectrogram that are worked on at once: what fits the cache of one core.
+_VALUES_PER_CHUNK = 2**18
 # Steps of `coarse_levels`: 128 to an octave of power.
 COARSE_STEPS_PER_DB = 128 / (10 * np.log10(2))
 # audfprint's own constants (audfprint_analyze.py).
 _AUDFPRINT_RANGE = 1e6
 _AUDFPRINT_POLE = 0.98
 _AUDFPRINT_START_FRAMES = 10
+
+
+def cut_chunks(
+    blocks: Iterable[np.ndarray], n_fft: int, hop_length: int, context_frames: int
+) -> Iterator[tuple[np.ndarray, int, range]]:
+    """Cut a stream into overlapping chunks, whose borders depend on nothing but their position.
+
+    Args:
+        blocks: audio in blocks ``(n_samples,)`` of any lengths.
+        n_fft: samples in a frame.
+        hop_length: samples from one frame to the next.
+        context_frames: frames before and after a chunk that are analysed with it.
+
+    Yields:
+        Samples ``(n,)`` float32, the frame that they start at, and the frames that the chunk
+        answers for; the last chunk, which may be empty, answers for all frames to its end.
+    """
+    core = chunk_frames(n_fft, context_frames)
+    held, held_frame, core_frame = np.zeros(0, np.float32), 0, 0
+    for block in blocks:
+        held = np.concatenate([held, np.asarray(block, np.float32)])
+        while True:
+            n_frames = core_frame + core + context_frames - held_frame
+            n_samples = (n_frames - 1) * hop_length + n_fft
+            if len(held) < n_samples:
+                break
+            yield held[:n_samples], held_frame, range(core_frame, core_frame + core)
+            core_frame += core
+            next_frame = max(0, core_frame - context_frames)
+            held = held[(next_frame - held_frame) * hop_length :]
+            held_frame = next_frame
+    yield held, held_frame, range(core_frame, core_frame + core + context_frames)
+
+
+def chunk_frames(n_fft: int, context_frames: int) -> int:
+    """Frames whose peaks are sought at once."""
+    return max(_VALUES_PER_CHUNK // n_fft, 8 * context_frames)
 
 
 def power_spectrogram(samples: np.ndarray, window: np.ndarray, hop_length: int) -> np.ndarray:

@@ -6,8 +6,6 @@ from fingerprint.errors import ConfigError
 
 PICKERS = ("neighbourhood", "neighbourhood_psd", "decaying_threshold")
 
-# Values of the spectrogram that are worked on at once: what fits the cache of one core.
-_VALUES_PER_CHUNK = 2**18
 # audfprint's threshold has no end: after this many frames it has decayed to a twelfth.
 _THRESHOLD_CONTEXT_FRAMES = 512
 
@@ -110,11 +108,6 @@ class LandmarkSettings:
         if self.picker == "decaying_threshold":
             return _THRESHOLD_CONTEXT_FRAMES
         return self.half_width_frames + 1
-
-    @property
-    def chunk_frames(self) -> int:
-        """Frames whose peaks are sought at once."""
-        return max(_VALUES_PER_CHUNK // self.n_fft, 8 * self.context_frames)
 
 
 # "default" was chosen on noisy and reverberant clips of 1 to 10 s. Denser peaks identify a few

@@ -9,13 +9,14 @@ landmarks however it is cut into blocks.
 `landmark_index` finds them again.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import numpy as np
 
 from fingerprint.landmark_peaks import (
     COARSE_STEPS_PER_DB,
     coarse_levels,
+    cut_chunks,
     decaying_threshold_peaks,
     high_pass_levels,
     neighbourhood_peaks,
@@ -56,7 +57,8 @@ def extract_landmarks_from_blocks(
 ) -> tuple[np.ndarray, np.ndarray]:
     """`extract_landmarks` of audio that comes in blocks ``(n_samples,)``, in bounded memory."""
     frames, bins = [], []
-    for samples, first_frame, kept in _cut_chunks(blocks, settings):
+    chunks = cut_chunks(blocks, settings.n_fft, settings.hop_length, settings.context_frames)
+    for samples, first_frame, kept in chunks:
         chunk_frames, chunk_bins = _find_peaks(samples, settings)
         chunk_frames = chunk_frames + first_frame
         is_kept = (chunk_frames >= kept.start) & (chunk_frames < kept.stop)
@@ -76,27 +78,6 @@ def extract_query_landmarks(
     shifts = np.arange(settings.n_query_shifts) * settings.hop_length // settings.n_query_shifts
     parts = [extract_landmarks(samples[shift:], settings) for shift in shifts]
     return _sorted_unique(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-
-
-def _cut_chunks(
-    blocks: Iterable[np.ndarray], settings: LandmarkSettings
-) -> Iterator[tuple[np.ndarray, int, range]]:
-    """Overlapping chunks of audio, the frame each starts at, and the frames it answers for."""
-    core, context, hop = settings.chunk_frames, settings.context_frames, settings.hop_length
-    held, held_frame, core_frame = np.zeros(0, np.float32), 0, 0
-    for block in blocks:
-        held = np.concatenate([held, np.asarray(block, np.float32)])
-        while True:
-            n_frames = core_frame + core + context - held_frame
-            n_samples = (n_frames - 1) * hop + settings.n_fft
-            if len(held) < n_samples:
-                break
-            yield held[:n_samples], held_frame, range(core_frame, core_frame + core)
-            core_frame += core
-            next_frame = max(0, core_frame - context)
-            held = held[(next_frame - held_frame) * hop :]
-            held_frame = next_frame
-    yield held, held_frame, range(core_frame, core_frame + core + context)
 
 
 def _find_peaks(samples: np.ndarray, settings: LandmarkSettings) -> tuple[np.ndarray, np.ndarray]:

@@ -4,6 +4,7 @@ import importlib
 import os
 from pathlib import Path
 
+from fingerprint.errors import FingerprintError
 from fingerprint.identification import Identification, Match, Recognizer, remove_tracks
 from fingerprint.store import Store, StoreError
 from fingerprint.store_format import HEADER_FILE
@@ -14,6 +15,7 @@ __all__ = [
     "Match",
     "NeuralRecognizer",  # noqa: F822
     "Recognizer",
+    "SpectralHashRecognizer",  # noqa: F822
     "create_or_open",
     "describe_index",
     "open_recognizer",
@@ -24,8 +26,13 @@ __all__ = [
 _CLASSES = {
     "LandmarkRecognizer": "fingerprint.landmark_recognizer",
     "NeuralRecognizer": "fingerprint.neural_recognizer",
+    "SpectralHashRecognizer": "fingerprint.spectral_hash_recognizer",
 }
-_METHODS = {"landmarks": "LandmarkRecognizer", "neural": "NeuralRecognizer"}
+_METHODS = {
+    "landmarks": "LandmarkRecognizer",
+    "neural": "NeuralRecognizer",
+    "spectral_hash": "SpectralHashRecognizer",
+}
 
 
 def __getattr__(name: str) -> type[Recognizer]:
@@ -42,8 +49,8 @@ def open_recognizer(
     Args:
         folder: the index.
         model: where given, a model folder that the index has to be made with.
-        searcher: what a neural index is searched with, "auto", "exact" or "scann"; landmarks
-            have nothing to choose.
+        searcher: what a neural index is searched with, a kind of `searchers.open_searcher`; the
+            other methods have nothing to choose.
 
     Raises:
         StoreError: the folder holds no index, a damaged one, or one made with another model.
@@ -72,9 +79,10 @@ def create_or_open(
 ) -> Recognizer:
     """Open an index, or create it where there is none.
 
-    A new index is neural with ``model``, its fingerprints stored as ``dtype`` (or "float32");
-    else it is of landmarks with ``preset`` (or "default"). An existing one keeps all that; what
-    is given and differs is refused.
+    A new index is by ``method``: "neural" with ``model``, its fingerprints stored as ``dtype`` (or
+    "float32"), "landmarks" with ``preset`` (or "default"), or "spectral_hash". Without a method it
+    is neural if there is a model, else of landmarks. An existing one keeps all that; what is given
+    and differs is refused.
 
     Raises:
         FingerprintError: the index cannot be opened or created, or is not what is asked for.
@@ -82,9 +90,7 @@ def create_or_open(
     folder = Path(folder)
     # Unlike Path.exists, this leaves it to the creation to say that a folder is forbidden.
     if not os.path.exists(folder / HEADER_FILE):
-        if model is None:
-            return __getattr__("LandmarkRecognizer").create(folder, preset=preset or "default")
-        return __getattr__("NeuralRecognizer").create(folder, model, dtype=dtype or "float32")
+        return _create(folder, method or ("neural" if model else "landmarks"), model, preset, dtype)
     recognizer = open_recognizer(folder, model=model)
     own = {
         "method": recognizer.method,
@@ -99,6 +105,34 @@ def create_or_open(
                 "choose another folder for that."
             )
     return recognizer
+
+
+def _create(
+    folder: Path,
+    method: str,
+    model: str | Path | None,
+    preset: str | None,
+    dtype: str | None,
+) -> Recognizer:
+    if method not in _METHODS:
+        raise FingerprintError(
+            f"There is no method {method!r}; choose one of {', '.join(_METHODS)}."
+        )
+    choices = {"model": model, "preset": preset, "dtype": dtype}
+    for name, own_method in {"model": "neural", "preset": "landmarks", "dtype": "neural"}.items():
+        if choices[name] and method != own_method:
+            raise FingerprintError(
+                f"An index of the method {method!r} has no {name}, which {own_method!r} has: "
+                "leave it out, or choose that method."
+            )
+    create = __getattr__(_METHODS[method]).create
+    if method == "landmarks":
+        return create(folder, preset=preset or "default")
+    if method == "neural":
+        if model is None:
+            raise FingerprintError("A neural index needs a trained model: give one.")
+        return create(folder, model, dtype=dtype or "float32")
+    return create(folder)
 
 
 def describe_index(folder: str | Path) -> dict:

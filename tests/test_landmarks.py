@@ -9,9 +9,11 @@ import scipy.ndimage
 import scipy.stats
 
 from fingerprint.errors import ConfigError
-from fingerprint.landmark_index import LandmarkIndex, LandmarkIndexError
+from fingerprint.inverted_index import InvertedIndexError
+from fingerprint.landmark_index import LandmarkIndex
 from fingerprint.landmark_peaks import (
     COARSE_STEPS_PER_DB,
+    chunk_frames,
     coarse_levels,
     decaying_threshold_peaks,
     neighbourhood_peaks,
@@ -171,7 +173,7 @@ def test_pairs_are_the_first_of_the_target_zone(monkeypatch, rng, max_df_bins):
 
 @presets
 def test_blocks_give_the_landmarks_of_the_whole(settings, rng):
-    n_frames = 3 * settings.chunk_frames + 77
+    n_frames = 3 * chunk_frames(settings.n_fft, settings.context_frames) + 77
     duration_s = n_frames * settings.hop_s
     samples = make_music(1, duration_s, settings.sample_rate_hz)
     whole = extract_landmarks(samples, settings)
@@ -184,8 +186,8 @@ def test_blocks_give_the_landmarks_of_the_whole(settings, rng):
 def test_chunks_give_the_landmarks_of_one_spectrogram(monkeypatch):
     samples = make_music(2, 40.0, DEFAULT.sample_rate_hz)
     in_chunks = extract_landmarks(samples, DEFAULT)
-    monkeypatch.setattr("fingerprint.landmark_settings._VALUES_PER_CHUNK", 2**40)
-    assert DEFAULT.chunk_frames * DEFAULT.hop_s > 40
+    monkeypatch.setattr("fingerprint.landmark_peaks._VALUES_PER_CHUNK", 2**40)
+    assert chunk_frames(DEFAULT.n_fft, DEFAULT.context_frames) * DEFAULT.hop_s > 40
     np.testing.assert_array_equal(in_chunks, extract_landmarks(samples, DEFAULT))
 
 
@@ -360,20 +362,20 @@ def test_a_damaged_index_is_refused(tmp_path, rng):
     hashes, frames = random_landmarks(rng, 50, 90, 400)
     LandmarkIndex.build(hashes, frames, np.array([0]), np.array([50])).save(tmp_path)
     np.save(tmp_path / "frames.npy", frames[:10])
-    with pytest.raises(LandmarkIndexError, match="differ in length"):
+    with pytest.raises(InvertedIndexError, match="differ in length"):
         LandmarkIndex.load(tmp_path)
     (tmp_path / "frames.npy").write_bytes(b"not numpy")
-    with pytest.raises(LandmarkIndexError, match="build it again"):
+    with pytest.raises(InvertedIndexError, match="build it again"):
         LandmarkIndex.load(tmp_path)
-    with pytest.raises(LandmarkIndexError, match="build it again"):
+    with pytest.raises(InvertedIndexError, match="build it again"):
         LandmarkIndex.load(tmp_path / "missing")
 
 
 def test_columns_that_do_not_fit_are_refused():
     hashes = np.zeros(5, np.uint32)
-    with pytest.raises(LandmarkIndexError, match="5 hashes with 4 frames"):
+    with pytest.raises(InvertedIndexError, match="5 hashes with 4 frames"):
         LandmarkIndex.build(hashes, hashes[:4], np.array([0]), np.array([5]))
-    with pytest.raises(LandmarkIndexError, match="outside the 5 landmarks"):
+    with pytest.raises(InvertedIndexError, match="outside the 5 rows"):
         LandmarkIndex.build(hashes, hashes, np.array([3]), np.array([4]))
 
 
