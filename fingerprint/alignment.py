@@ -1,9 +1,20 @@
-"""From neighbours of single segments to places in tracks, scored on whole sequences.
+"""From neighbours of single segments to places in tracks, ordered by one of the published rules.
 
-The sequence search published with NAFP (Chang et al., arXiv 2010.11910): segment j of a query
-whose neighbour is row r proposes that the query starts at row r - j, and each proposal is scored
-by the mean inner product along the diagonal, on the stored vectors. Here a proposal belongs to
-one track and never runs over its borders, and a query may overhang the track at both ends.
+Segment j of a query whose neighbour is row r proposes that the query starts at row r - j, and each
+proposal is scored by the mean inner product along the diagonal, on the stored vectors, as
+published with NAFP (Chang et al., arXiv 2010.11910). Here a proposal belongs to one track and
+never runs over its borders, and a query may overhang the track at both ends. What the other
+systems compare instead of the score decides before it:
+
+    diagonal      nothing: the largest score wins
+    vote          the track that most neighbours lie in; within it, the start that most segments
+                  propose (as in the code that came with Singh et al., arXiv 2210.08624)
+    consensus     the start that most segments propose, whatever else its track was proposed for
+                  (with one neighbour for each segment that of Singh et al., arXiv 2211.11060)
+    best_segment  the largest inner product of any single segment (Rice)
+
+Vote and consensus differ also with one neighbour for each segment: stray neighbours at many places
+of one track outvote fewer that agree on a place in another.
 """
 
 import dataclasses
@@ -11,6 +22,8 @@ import dataclasses
 import numpy as np
 
 from fingerprint.searchers import SearchError
+
+METHODS = ("diagonal", "vote", "consensus", "best_segment")
 
 # Rows of the store that are read to score one query: a quarter of a second's work. Queries of up
 # to 100 segments stay below it with four shifts and 20 neighbours, so that nothing is left out.
@@ -29,6 +42,7 @@ class Hypothesis:
         score: sum of the inner products of the aligned segments, divided by the number of query
             segments; segments beyond the ends of the track count 0.
         n_overlapping: query segments within the track.
+        votes: query segments that have a neighbour at this place.
     """
 
     track: int
@@ -36,6 +50,7 @@ class Hypothesis:
     start_segment: int
     score: float
     n_overlapping: int
+    votes: int
 
 
 def align(
@@ -45,77 +60,142 @@ def align(
     first_rows: np.ndarray,
     n_rows: np.ndarray,
     top_k: int,
+    method: str = "diagonal",
 ) -> list[Hypothesis]:
     """Align a sequence of query segments with the tracks that its neighbours lie in.
 
-    Every distinct proposal (shift, track, start) is scored exactly as long as that reads at most
-    ``MAX_SCORED_ROWS`` rows of the store. Of a longer query the proposals with the most votes,
-    i.e. made by the most of its segments, are scored until that number is reached.
+    Every distinct proposal (shift, track, start) that can still win is scored exactly as long as
+    that reads at most ``MAX_SCORED_ROWS`` rows of the store; beyond it only the first by the
+    method's own rule, and of those that are equal by it the ones with the most votes.
 
     Args:
         queries: ``(n_shifts, m, d)``, the same query fingerprinted at several sub-hop shifts.
-        candidate_ids: ``(n_shifts, m, k)`` rows of ``vectors``; -1 (or a row of no track) is no
-            candidate.
+        candidate_ids: ``(n_shifts, m, k)`` rows of ``vectors``, different ones for each segment;
+            -1 (or a row of no track) is no candidate.
         vectors: store ``(n, d)``, float16 or float32, which may be memory-mapped.
         first_rows: ``(n_tracks,)`` first row of each track.
         n_rows: ``(n_tracks,)`` rows of each track; 0 is allowed.
         top_k: tracks to return at most.
+        method: one of `METHODS`, what is compared before the score; votes for a track are
+            counted over all shifts, votes for a start within one.
 
     Returns:
-        The best hypothesis of each track, best first.
+        The best hypothesis of each track, best first; ties fall to the larger score, then to the
+        earlier track, shift and start.
 
     Raises:
-        SearchError: shapes that do not fit each other, or ``top_k`` below 1.
+        SearchError: shapes that do not fit each other, ``top_k`` below 1, or an unknown method.
     """
+    if method not in METHODS:
+        raise SearchError(f"The alignment is {method!r}; choose one of {', '.join(METHODS)}.")
     first_rows, n_rows = np.asarray(first_rows, np.int64), np.asarray(n_rows, np.int64)
     queries, candidate_ids = np.asarray(queries, np.float32), np.asarray(candidate_ids)
     _check_shapes(queries, candidate_ids, vectors, first_rows, n_rows, top_k)
-    shifts, tracks, starts, votes = _proposals(candidate_ids, first_rows, n_rows)
-    first_segments = np.maximum(-starts, 0)
-    n_overlapping = np.minimum(queries.shape[1], n_rows[tracks] - starts) - first_segments
+    n_segments, dim = queries.shape[1:]
+    query_rows, vectors = queries.reshape(-1, dim), np.asarray(vectors)
 
-    by_votes = np.argsort(-votes, kind="stable")
-    n_read = np.cumsum(n_overlapping[by_votes])
-    kept = np.sort(by_votes[(n_read <= MAX_SCORED_ROWS) | (np.arange(len(n_read)) == 0)])
-    shifts, tracks, starts = shifts[kept], tracks[kept], starts[kept]
-    first_segments, n_overlapping = first_segments[kept], n_overlapping[kept]
-
+    proposals, candidates = _proposals(candidate_ids, first_rows, n_rows)
+    proposals.merits = _merits(method, proposals, candidates, query_rows, vectors)
+    contenders = proposals.select(_contenders(proposals, n_segments, n_rows))
+    first_segments, n_overlapping = contenders.overlaps(n_segments, n_rows)
     scores = _score(
-        queries.reshape(-1, queries.shape[2]),
-        np.asarray(vectors),
-        shifts * queries.shape[1] + first_segments,
-        first_rows[tracks] + starts + first_segments,
+        query_rows,
+        vectors,
+        contenders.shifts * n_segments + first_segments,
+        first_rows[contenders.tracks] + contenders.starts + first_segments,
         n_overlapping,
     )
-    scores /= queries.shape[1]
-    best_first = np.lexsort((starts, shifts, tracks, -scores))
-    _, first_of_track = np.unique(tracks[best_first], return_index=True)
-    return [
-        Hypothesis(int(tracks[i]), int(shifts[i]), int(starts[i]), float(scores[i]), int(n))
-        for i, n in ((i, n_overlapping[i]) for i in best_first[np.sort(first_of_track)[:top_k]])
-    ]
+    scores /= n_segments
+    best_first = np.lexsort(
+        (contenders.starts, contenders.shifts, contenders.tracks, -scores, -contenders.merits)
+    )
+    _, first_of_track = np.unique(contenders.tracks[best_first], return_index=True)
+    best = best_first[np.sort(first_of_track)[:top_k]]
+    columns = (contenders.tracks, contenders.shifts, contenders.starts, scores)
+    columns = (*columns, n_overlapping, contenders.votes)
+    # tolist makes Python numbers of numpy's.
+    rows = zip(*(column[best].tolist() for column in columns), strict=True)
+    return [Hypothesis(*row) for row in rows]
 
 
-def _proposals(candidate_ids, first_rows, n_rows):
-    """Distinct proposals: shifts, tracks, starts within the track, votes; each ``(p,)``."""
-    shifts, segments, _ = np.indices(candidate_ids.shape, np.int64).reshape(3, -1)
+@dataclasses.dataclass
+class _Proposals:
+    """Distinct places, ``(p,)`` each; merits are what the method compares, larger is better."""
+
+    shifts: np.ndarray
+    tracks: np.ndarray
+    starts: np.ndarray
+    votes: np.ndarray
+    merits: np.ndarray
+
+    def select(self, which: np.ndarray) -> "_Proposals":
+        return _Proposals(*(getattr(self, f.name)[which] for f in dataclasses.fields(self)))
+
+    def overlaps(self, n_segments: int, n_rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The first query segment within the track, and how many are."""
+        first_segments = np.maximum(-self.starts, 0)
+        ends = np.minimum(n_segments, n_rows[self.tracks] - self.starts)
+        return first_segments, ends - first_segments
+
+
+@dataclasses.dataclass
+class _Candidates:
+    """Pairs of a query's and a store's row, ``(c,)`` each, and which proposal they make."""
+
+    query_rows: np.ndarray
+    vector_rows: np.ndarray
+    proposals: np.ndarray
+
+
+def _proposals(candidate_ids, first_rows, n_rows) -> tuple[_Proposals, _Candidates]:
+    """The distinct proposals, whose merits are all alike, and what they were made by."""
+    n_shifts, n_segments, n_neighbours = candidate_ids.shape
     rows = candidate_ids.reshape(-1).astype(np.int64)
+    # Rows are sought among the tracks that have any, in the order of the store.
     filled = np.flatnonzero(n_rows)
-    if not len(filled):
-        return (np.zeros(0, np.int64),) * 4
     filled = filled[np.argsort(first_rows[filled], kind="stable")]
     place = np.searchsorted(first_rows[filled], rows, side="right") - 1
-    tracks = filled[np.maximum(place, 0)]
-    is_inside = (place >= 0) & (rows < first_rows[tracks] + n_rows[tracks])
-    shifts, segments, tracks = shifts[is_inside], segments[is_inside], tracks[is_inside]
-    starts = rows[is_inside] - first_rows[tracks] - segments
+    is_inside = place >= 0
+    is_inside[is_inside] = rows[is_inside] < (first_rows + n_rows)[filled[place[is_inside]]]
+    rows, tracks = rows[is_inside], filled[place[is_inside]]
+    query_rows = np.flatnonzero(is_inside) // n_neighbours if n_neighbours else rows
+    shifts, segments = np.divmod(query_rows, n_segments)
+    starts = rows - first_rows[tracks] - segments
     # One number per proposal; starts begin at 1 - m, so that adding m keeps them positive.
-    n_segments = candidate_ids.shape[1]
-    grid = (len(candidate_ids), len(n_rows), n_segments + int(n_rows.max()))
+    grid = (n_shifts, max(1, len(n_rows)), n_segments + int(n_rows.max(initial=0)))
     keys = np.ravel_multi_index((shifts, tracks, starts + n_segments), grid)
-    keys, votes = np.unique(keys, return_counts=True)
+    keys, proposal_of, votes = np.unique(keys, return_inverse=True, return_counts=True)
     shifts, tracks, starts = np.unravel_index(keys, grid)
-    return shifts, tracks, starts - n_segments, votes
+    proposals = _Proposals(shifts, tracks, starts - n_segments, votes, np.zeros(len(keys)))
+    return proposals, _Candidates(query_rows, rows, proposal_of)
+
+
+def _merits(method, proposals, candidates, queries, vectors) -> np.ndarray:
+    """What the method compares before the score, ``(p,)``."""
+    if method == "consensus":
+        return proposals.votes
+    if method == "vote":
+        track_votes = np.bincount(proposals.tracks, weights=proposals.votes)[proposals.tracks]
+        return track_votes * (1 + proposals.votes.max(initial=0)) + proposals.votes
+    merits = np.zeros(len(proposals.votes))
+    if method == "best_segment":
+        lengths = np.ones_like(candidates.query_rows)
+        products = _score(queries, vectors, candidates.query_rows, candidates.vector_rows, lengths)
+        merits[:] = -np.inf
+        np.maximum.at(merits, candidates.proposals, products)
+    return merits
+
+
+def _contenders(proposals: _Proposals, n_segments: int, n_rows: np.ndarray) -> np.ndarray:
+    """Which proposals to score, ascending: the best of their track, as many as may be read."""
+    best_of_track = np.full(len(n_rows), -np.inf)
+    np.maximum.at(best_of_track, proposals.tracks, proposals.merits)
+    contenders = np.flatnonzero(proposals.merits == best_of_track[proposals.tracks])
+    chosen = proposals.select(contenders)
+    in_order = np.lexsort((-chosen.votes, -chosen.merits))
+    n_read = np.cumsum(chosen.overlaps(n_segments, n_rows)[1][in_order])
+    fits = (n_read <= MAX_SCORED_ROWS) | (np.arange(len(n_read)) == 0)
+    return np.sort(contenders[in_order[fits]])
 
 
 def _score(queries, vectors, query_rows, vector_rows, lengths):

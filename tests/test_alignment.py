@@ -1,8 +1,10 @@
+import collections
+
 import numpy as np
 import pytest
 
 from fingerprint import alignment
-from fingerprint.alignment import align
+from fingerprint.alignment import METHODS, align
 from fingerprint.searchers import ExactSearcher, SearchError
 
 DIM = 16
@@ -39,6 +41,97 @@ def brute_force(queries, vectors, first_rows, n_rows):
         if places:
             best[track] = max(places)
     return best
+
+
+def ranking_by_hand(method, queries, ids, vectors, first_rows, n_rows):
+    """Tracks best first, each as (track, shift, start, votes), by counting one by one."""
+    votes, track_votes = collections.Counter(), collections.Counter()
+    largest = collections.defaultdict(lambda: -np.inf)
+    for shift, segment, neighbour in np.ndindex(ids.shape):
+        row = ids[shift, segment, neighbour]
+        for track, (first, n) in enumerate(zip(first_rows, n_rows, strict=True)):
+            if first <= row < first + n:
+                place = (track, shift, int(row - first - segment))
+                votes[place] += 1
+                track_votes[track] += 1
+                product = float(queries[shift, segment] @ vectors[row].astype(np.float32))
+                largest[place] = max(largest[place], product)
+
+    def score(place):
+        track, shift, start = place
+        rows = [j for j in range(queries.shape[1]) if 0 <= start + j < n_rows[track]]
+        stored = vectors[[first_rows[track] + start + j for j in rows]].astype(np.float32)
+        return float((queries[shift, rows] * stored).sum() / queries.shape[1])
+
+    def key(place):
+        before_score = {
+            "diagonal": (),
+            "vote": (-track_votes[place[0]], -votes[place]),
+            "consensus": (-votes[place],),
+            "best_segment": (-largest[place],),
+        }
+        return *before_score[method], round(-score(place), 5), *place
+
+    best_first = sorted(votes, key=key)
+    best = [p for i, p in enumerate(best_first) if p[0] not in {q[0] for q in best_first[:i]}]
+    return [(*place, votes[place]) for place in best], [score(place) for place in best]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("n_shifts", "m", "k"), [(1, 1, 1), (1, 9, 1), (1, 6, 4), (3, 12, 5)])
+def test_each_method_ranks_as_counting_one_by_one_does(rng, method, n_shifts, m, k):
+    # Few rows, so that neighbours agree now and then and votes tie often.
+    vectors, first_rows, n_rows = make_store(rng, [6, 1, 0, 5, 11])
+    for _ in range(5):
+        queries = unit(rng.standard_normal((n_shifts, m, DIM)))
+        ids = rng.permuted(np.tile(np.arange(-1, 23), (n_shifts, m, 1)), axis=2)[..., :k]
+        found = align(queries, ids, vectors, first_rows, n_rows, 4, method)
+        expected, scores = ranking_by_hand(method, queries, ids, vectors, first_rows, n_rows)
+        assert [(h.track, h.shift, h.start_segment, h.votes) for h in found] == expected
+        assert [h.score for h in found] == pytest.approx(scores, abs=1e-5)
+
+
+def test_consensus_of_single_neighbours_is_the_published_one(rng):
+    """The hash codes' paper: S_m = {i_m + o - m}, whose consensus is the sum of S_m(o) = i_o."""
+    vectors, *tracks = make_store(rng, [40])
+    for _ in range(20):
+        nearest = rng.integers(12, 28, 12)
+        nearest[[1, 4, 8]] = 13 + np.array([1, 4, 8])
+        places = np.arange(12)
+        sequences = nearest[:, None] + places - places[:, None]
+        consensus = (sequences == nearest).sum(axis=1)
+        found = align(
+            vectors[None, :12], nearest[None, :, None], vectors, [0], [40], 1, "consensus"
+        )
+        winners = {sequences[m, 0] for m in np.flatnonzero(consensus == consensus.max())}
+        assert found[0].start_segment in winners
+        assert found[0].votes == consensus.max() >= 3
+
+
+def test_stray_neighbours_outvote_an_agreement_in_another_track_unless_starts_are_counted(rng):
+    vectors, first_rows, n_rows = make_store(rng, [30, 30])
+    queries = unit(rng.standard_normal((1, 5, DIM)))
+    # Segments 0 and 1 agree on start 4 of track 1; the others lie anywhere in track 0.
+    ids = np.array([34, 35, 20, 7, 12]).reshape(1, 5, 1)
+    by_track = align(queries, ids, vectors, first_rows, n_rows, 2, "vote")
+    assert [(h.track, h.votes) for h in by_track] == [(0, 1), (1, 2)]
+    by_start = align(queries, ids, vectors, first_rows, n_rows, 2, "consensus")
+    assert [(h.track, h.votes) for h in by_start] == [(1, 2), (0, 1)]
+    assert by_start[0].start_segment == 4
+
+
+def test_the_best_segment_wins_against_a_better_sequence(rng):
+    vectors, first_rows, n_rows = make_store(rng, [20, 20])
+    queries = unit(vectors[None, 5:9] + 0.3 * unit(rng.standard_normal((1, 4, DIM))))
+    vectors[33] = queries[0, 2]
+    ids = all_rows(queries, 40)
+    sequence, best_segment = (
+        align(queries, ids, vectors, first_rows, n_rows, 2, method)
+        for method in ("diagonal", "best_segment")
+    )
+    assert [h.track for h in sequence] == [0, 1]
+    assert [(h.track, h.start_segment) for h in best_segment] == [(1, 11), (0, 5)]
+    assert best_segment[0].score < best_segment[1].score == sequence[0].score
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
@@ -123,12 +216,13 @@ def test_tracks_may_stand_in_any_order_and_rows_may_belong_to_none(rng):
     assert {h.track for h in found} == {0, 2}
 
 
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("lengths", [[], [0, 0], [4, 3]])
-def test_without_candidates_there_is_no_hypothesis(rng, lengths):
+def test_without_candidates_there_is_no_hypothesis(rng, lengths, method):
     vectors, first_rows, n_rows = make_store(rng, np.array(lengths, int))
     queries = unit(rng.standard_normal((2, 3, DIM)))
-    assert align(queries, np.full((2, 3, 4), -1), vectors, first_rows, n_rows, 5) == []
-    assert align(queries, np.zeros((2, 3, 0), int), vectors, first_rows, n_rows, 5) == []
+    for ids in (np.full((2, 3, 4), -1), np.zeros((2, 3, 0), int)):
+        assert align(queries, ids, vectors, first_rows, n_rows, 5, method) == []
 
 
 def test_a_memory_mapped_store_gives_the_same(rng, tmp_path):
@@ -170,6 +264,7 @@ def test_of_a_long_query_the_places_with_most_votes_are_scored(rng, monkeypatch)
         {"vectors": np.zeros(8)},
         {"n_rows": np.array([8, 1])},
         {"top_k": 0},
+        {"method": "majority"},
     ],
 )
 def test_shapes_that_do_not_fit_are_refused(change):
