@@ -1,16 +1,9 @@
 import pytest
-import scipy.stats
 
 from fingerprint.evaluation import metrics
 from fingerprint.identification import Identification, Match
 
 # ----------------------------------------------------------------------------- metrics
-
-
-@pytest.mark.parametrize(("n_hits", "n"), [(0, 5), (5, 5), (1, 300), (150, 300), (297, 300)])
-def test_the_interval_is_wilsons(n_hits, n):
-    expected = scipy.stats.binomtest(n_hits, n).proportion_ci(0.95, method="wilson")
-    assert metrics.wilson_interval(n_hits, n) == pytest.approx((expected.low, expected.high))
 
 
 def test_nothing_counted_is_nothing_known():

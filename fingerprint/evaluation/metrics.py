@@ -1,13 +1,10 @@
 """Counts of right and wrong answers, with the uncertainty that their number leaves."""
 
 import dataclasses
-import math
 from collections.abc import Iterable
 
+from fingerprint.evaluation.statistics import wilson_interval
 from fingerprint.identification import Identification
-
-# Two-sided 95 % of the normal distribution.
-Z_95 = 1.959963984540054
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,22 +44,6 @@ def judge(
         "exact": right_track
         and abs(best.reference_start_s - best.query_start_s - start_s) <= tolerance_s,
     }
-
-
-def wilson_interval(n_hits: int, n: int, z: float = Z_95) -> tuple[float, float]:
-    """The score interval of a share (Wilson, 1927), sound also near 0 and 1.
-
-    Returns:
-        Lower and upper bound; (0, 1) where nothing was counted.
-    """
-    if n == 0:
-        return 0.0, 1.0
-    share, weight = n_hits / n, z * z / n
-    centre = (share + weight / 2) / (1 + weight)
-    half = z / (1 + weight) * math.sqrt(share * (1 - share) / n + weight / (4 * n))
-    # At the ends the bounds are exactly 0 and 1; the formula misses them by a rounding.
-    low = 0.0 if n_hits == 0 else centre - half
-    return low, 1.0 if n_hits == n else centre + half
 
 
 def rate(flags: Iterable[bool]) -> dict[str, float | int | None]:
