@@ -10,11 +10,9 @@ import collections
 import contextlib
 import dataclasses
 import os
-import queue
-import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tqdm
@@ -28,6 +26,8 @@ from fingerprint.file_lists import (
     progress_bar,
     read_manifest,
 )
+from fingerprint.read_ahead import iterate_ahead
+from fingerprint.reference_segments import reference_segments
 from fingerprint.store import Store, StoreError, StoreWriter
 
 if TYPE_CHECKING:
@@ -44,9 +44,10 @@ __all__ = [
 ]
 
 COLUMN = "embeddings"
+# A batch of segments holds no more audio than this (32 MiB): 512 segments of 1 s at 16 kHz, but
+# only a dozen of half a minute.
+MAX_BATCH_SAMPLES = 2**23
 _DECODED_AHEAD = 8
-
-Item = TypeVar("Item")
 
 
 @dataclasses.dataclass
@@ -75,15 +76,17 @@ def generate(
 ) -> GenerationReport:
     """Fingerprint files and the audio files in folders, and add them to a store.
 
-    Files that ``find_pending`` knows are skipped; files that cannot be used are reported, and the
-    others go on.
+    Segments are cut by the model's ``config.reference``; the duration that is kept with a track is
+    that of the recording itself. Files that ``find_pending`` knows are skipped; files that cannot
+    be used are reported, and the others go on.
 
     Args:
         paths: files and folders.
         fingerprinter: turns segments into fingerprints.
         store: made by ``neural_store`` for a model of the same identity.
         progress: show files done and time left on standard error.
-        segments_per_batch: segments that the fingerprinter is given at once.
+        segments_per_batch: segments that the fingerprinter is given at once, fewer if they are
+            long.
         shard: (i, n): only every n-th file from the i-th on, so that n processes, each with a
             store of its own, share one list of files.
 
@@ -95,8 +98,9 @@ def generate(
         writer = stack.enter_context(store.writer())
         pending, report = find_pending(paths, store, shard)
         bar = stack.enter_context(progress_bar(len(pending), progress))
-        batch = _Batch(fingerprinter, segments_per_batch)
-        decoded = _in_thread(_decode(pending, fingerprinter), _DECODED_AHEAD)
+        fitting = max(1, MAX_BATCH_SAMPLES // fingerprinter.grid.n_samples)
+        batch = _Batch(fingerprinter, min(segments_per_batch, fitting))
+        decoded = iterate_ahead(_decode(pending, fingerprinter), _DECODED_AHEAD)
         underway: collections.deque[_OpenTrack] = collections.deque()
         for track, segments in stack.enter_context(contextlib.closing(decoded)):
             if segments is None:
@@ -123,11 +127,11 @@ def neural_store(
         StoreError: the folder holds something else, or fingerprints of another model or dtype.
     """
     if not (Path(folder) / "store.json").exists():
-        grid = fingerprinter.grid
+        unusual = {name: value for name, value in fingerprinter.config.reference.items() if value}
         recognizer = {
             "method": "neural",
             "identity": fingerprinter.identity,
-            "settings": dataclasses.asdict(grid),
+            "settings": dataclasses.asdict(fingerprinter.grid) | unusual,
         }
         columns = {COLUMN: (dtype or "float32", (fingerprinter.embedding_dim,))}
         return Store.create(folder, recognizer, columns)
@@ -218,7 +222,8 @@ def _decode(
 
         try:
             blocks = counted(iter_blocks(path, fingerprinter.sample_rate_hz))
-            for segments in fingerprinter.grid.cut_blocks(blocks):
+            rules = fingerprinter.config.reference
+            for segments in reference_segments(blocks, fingerprinter.grid, path, **rules):
                 yield track, segments
             track.duration_s = n_samples / fingerprinter.sample_rate_hz
         except AudioError as error:
@@ -252,39 +257,3 @@ def _check_identity(store: Store, fingerprinter: "Fingerprinter") -> None:
             f"the model {fingerprinter.identity}: their fingerprints do not compare; use that "
             "model or a new folder."
         )
-
-
-def _in_thread(items: Iterable[Item], n_ahead: int) -> Iterator[Item]:
-    """Iterate in a thread that runs up to ``n_ahead`` items ahead; closing ends the thread."""
-    ready: queue.Queue[tuple[bool, Item | BaseException | None]] = queue.Queue(n_ahead)
-    abandoned = threading.Event()
-
-    def put(is_item: bool, value: Item | BaseException | None) -> None:
-        while not abandoned.is_set():
-            with contextlib.suppress(queue.Full):
-                ready.put((is_item, value), timeout=0.1)
-                return
-
-    def work() -> None:
-        try:
-            for item in items:
-                put(True, item)
-                if abandoned.is_set():
-                    return
-            put(False, None)
-        except BaseException as error:  # raised again where the items are used
-            put(False, error)
-
-    thread = threading.Thread(target=work, name="decoding", daemon=True)
-    thread.start()
-    try:
-        while True:
-            is_item, value = ready.get()
-            if not is_item:
-                if value is not None:
-                    raise value
-                return
-            yield value
-    finally:
-        abandoned.set()
-        thread.join()

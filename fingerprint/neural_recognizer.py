@@ -9,6 +9,7 @@ import os
 import shutil
 import statistics
 import tempfile
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -16,18 +17,14 @@ import numpy as np
 
 from fingerprint.alignment import Hypothesis, align
 from fingerprint.file_lists import GenerationReport
-from fingerprint.generate import COLUMN, generate, neural_store
+from fingerprint.generate import COLUMN, MAX_BATCH_SAMPLES, generate, neural_store
 from fingerprint.identification import Identification, Match, Recognizer
 from fingerprint.model import Fingerprinter
-from fingerprint.searchers import ScannSettings, Searcher, open_searcher
+from fingerprint.searchers import Searcher, Settings, open_searcher
 from fingerprint.store import Store, StoreError, Track
 from fingerprint.store_format import system_errors_as_sentences
 
 MODEL_FOLDER = "model"
-# A query that starts between two reference segments is also fingerprinted at these fractions of
-# a hop, so that one of them starts nearly where a reference segment does.
-N_SHIFTS = 4
-NEIGHBOURS_PER_SEGMENT = 20
 # The verdict "match" is wrong for this share of the queries from recordings not in the index.
 FALSE_MATCH_PROBABILITY = 1e-3
 # Mean inner product for a match with a model that carries no calibration: unrelated fingerprints
@@ -38,11 +35,13 @@ UNCALIBRATED_THRESHOLD = 0.75
 class NeuralRecognizer(Recognizer):
     """Fingerprints of a trained network, one for each segment of each track.
 
+    Queries are searched by the rules of the model's ``config.search``.
+
     Args:
         store: of the fingerprints.
         fingerprinter: the model that made them.
-        searcher: "exact", "scann", or "auto" for what suits the size of the index.
-        scann_settings: of ScaNN; None chooses them by the size of the index.
+        searcher: a kind of `searchers.open_searcher`; "hash_buckets" takes the codes of the model.
+        search_settings: of that searcher; None chooses them by the size of the index.
     """
 
     method = "neural"
@@ -53,12 +52,13 @@ class NeuralRecognizer(Recognizer):
         fingerprinter: Fingerprinter,
         *,
         searcher: str = "auto",
-        scann_settings: ScannSettings | None = None,
+        search_settings: Settings | None = None,
     ):
         super().__init__(store, fingerprinter.sample_rate_hz)
         self.fingerprinter = fingerprinter
+        self._rules = fingerprinter.config.search
         self._searcher_kind = searcher
-        self._scann_settings = scann_settings
+        self._search_settings = search_settings
         self._searcher: tuple[str, Searcher] | None = None
 
     @classmethod
@@ -96,7 +96,7 @@ class NeuralRecognizer(Recognizer):
         folder: str | Path,
         *,
         searcher: str = "auto",
-        scann_settings: ScannSettings | None = None,
+        search_settings: Settings | None = None,
     ) -> "NeuralRecognizer":
         """Open an index with the model that lies in it; arguments as of the class.
 
@@ -111,7 +111,7 @@ class NeuralRecognizer(Recognizer):
                 f"{folder} was made with the model {identity}, but the model "
                 f"in it is {fingerprinter.identity}: restore the former, or build the index anew."
             )
-        return cls(store, fingerprinter, searcher=searcher, scann_settings=scann_settings)
+        return cls(store, fingerprinter, searcher=searcher, search_settings=search_settings)
 
     def check_model(self, model_folder: str | Path) -> None:
         """See `Recognizer.check_model`."""
@@ -130,7 +130,7 @@ class NeuralRecognizer(Recognizer):
     def _identify(self, samples: np.ndarray, top_k: int) -> Identification:
         queries = self._embed_shifts(samples)
         n_shifts, n_segments, dim = queries.shape
-        ids, _ = self._open_searcher().search(queries.reshape(-1, dim), NEIGHBOURS_PER_SEGMENT)
+        ids, _ = self._open_searcher().search(queries.reshape(-1, dim), self._rules.neighbours)
         ids = ids.reshape(n_shifts, n_segments, -1)
         hypotheses = align(
             queries,
@@ -138,8 +138,10 @@ class NeuralRecognizer(Recognizer):
             self.store.column(COLUMN),
             np.array([track.first_row for track in self.tracks]),
             np.array([track.n_rows for track in self.tracks]),
-            top_k,
+            max(top_k, self._rules.shuffled_top),
+            self._rules.alignment,
         )
+        hypotheses = shuffle_top(hypotheses, self._rules.shuffled_top, samples)[:top_k]
         is_match = bool(hypotheses) and self._is_match(hypotheses[0], n_segments)
         query_s = len(samples) / self.sample_rate_hz
         return Identification(
@@ -157,11 +159,12 @@ class NeuralRecognizer(Recognizer):
         calibration = self.fingerprinter.calibration
         if calibration is None:
             return UNCALIBRATED_THRESHOLD
-        return match_threshold(calibration, n_segments, self.store.n_rows)
+        return match_threshold(calibration, n_segments, self.store.n_rows, self._rules.n_shifts)
 
     def _shift_samples(self) -> list[int]:
-        hop = self.fingerprinter.grid.hop_samples
-        return [round(shift * hop / N_SHIFTS) for shift in range(N_SHIFTS)]
+        """Fractions of a hop, so that one of them starts nearly where a reference segment does."""
+        hop, n_shifts = self.fingerprinter.grid.hop_samples, self._rules.n_shifts
+        return [round(shift * hop / n_shifts) for shift in range(n_shifts)]
 
     def _embed_shifts(self, samples: np.ndarray) -> np.ndarray:
         """The query at each sub-hop shift, ``(n_shifts, n_segments, d)``; zeros for silence.
@@ -173,10 +176,16 @@ class NeuralRecognizer(Recognizer):
         needed = (n_segments - 1) * grid.hop_samples + grid.n_samples
         shifts = self._shift_samples()
         padded = np.pad(samples, (0, max(0, needed + shifts[-1] - len(samples))))
-        segments = np.concatenate([grid.cut(padded[shift : shift + needed]) for shift in shifts])
-        embeddings = self.fingerprinter.embed_segments(segments)
-        embeddings[~segments.any(axis=1)] = 0.0
-        return embeddings.reshape(N_SHIFTS, n_segments, -1)
+        views = [grid.cut(padded[shift : shift + needed]) for shift in shifts]
+        # Segments overlap: all at once they take many times the memory of the query.
+        n_at_once = max(1, MAX_BATCH_SAMPLES // (len(shifts) * grid.n_samples))
+        blocks = []
+        for first in range(0, n_segments, n_at_once):
+            segments = np.concatenate([view[first : first + n_at_once] for view in views])
+            embeddings = self.fingerprinter.embed_segments(segments)
+            embeddings[~segments.any(axis=1)] = 0.0
+            blocks.append(embeddings.reshape(len(shifts), -1, embeddings.shape[1]))
+        return np.concatenate(blocks, axis=1)
 
     def _match(self, hypothesis: Hypothesis, track: Track, query_s: float) -> Match:
         shift_s = self._shift_samples()[hypothesis.shift] / self.sample_rate_hz
@@ -187,18 +196,35 @@ class NeuralRecognizer(Recognizer):
         """The searcher over the present content, built when the content has changed."""
         content = self.store.content_id
         if self._searcher is None or self._searcher[0] != content:
-            vectors = self.store.column(COLUMN)
             searcher = open_searcher(
-                vectors, self.cache_folder(), self._scann_settings, self._searcher_kind
+                self.store.column(COLUMN),
+                self.cache_folder(),
+                self._search_settings,
+                self._searcher_kind,
+                encode=self.fingerprinter.codes if self.fingerprinter.has_codes else None,
             )
             self._searcher = content, searcher
         return self._searcher[1]
+
+
+def shuffle_top(
+    hypotheses: list[Hypothesis], n_shuffled: int, samples: np.ndarray
+) -> list[Hypothesis]:
+    """Put the best tracks into an arbitrary order, which is always the same for the same query.
+
+    Rice's code returns the three best tracks through a set without order, so that his "top-1" is
+    any of the three; with ``n_shuffled`` of 0 nothing happens.
+    """
+    rng = np.random.default_rng(zlib.crc32(samples.tobytes()))
+    top, rest = hypotheses[:n_shuffled], hypotheses[n_shuffled:]
+    return [top[i] for i in rng.permutation(len(top))] + rest
 
 
 def match_threshold(
     calibration: Mapping,
     n_segments: int,
     n_rows: int,
+    n_shifts: int,
     false_match_probability: float = FALSE_MATCH_PROBABILITY,
 ) -> float:
     """The score that the best wrong track exceeds with the given probability.
@@ -212,6 +238,7 @@ def match_threshold(
         calibration: as in `model.save_model`.
         n_segments: length of the query.
         n_rows: fingerprints in the index.
+        n_shifts: at which a query is fingerprinted.
         false_match_probability: share of unanswerable queries that are called a match.
     """
     lengths = np.log(np.asarray(calibration["n_segments"], np.float64))
@@ -219,6 +246,6 @@ def match_threshold(
         float(np.interp(math.log(n_segments), lengths, calibration[name]))
         for name in ("score_mean", "score_std", "score_growth")
     )
-    n_times = N_SHIFTS * max(1, n_rows) / calibration["n_reference_segments"]
+    n_times = n_shifts * max(1, n_rows) / calibration["n_reference_segments"]
     quantile = statistics.NormalDist().inv_cdf(1.0 - false_match_probability)
     return mean + growth * math.log(n_times) + quantile * std

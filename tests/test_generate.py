@@ -15,6 +15,7 @@ import time
 import numpy as np
 import pytest
 import soundfile
+from fingerprint_configs import nafp
 
 from fingerprint import generate as generation
 from fingerprint.audio import read_audio
@@ -41,6 +42,7 @@ class Projection:
 
     def __init__(self, seed=0, delay_s=0.0):
         self.identity = f"projection-{seed}"
+        self.config = nafp.get_config()
         self.batch_sizes = []
         self._delay_s = delay_s
         matrix = np.random.default_rng(seed).standard_normal((self.grid.n_samples, 6))

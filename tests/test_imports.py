@@ -19,13 +19,16 @@ LAYERS = [
         "music_synthesis",
     ],
     ["impulse_responses", "augmentation", "waveform_bank", "pair_sampling", "pairs"],
-    ["config", "features", "encoders", "triplets", "losses", "describe"],
-    ["sinkhorn", "balanced_hash"],
+    ["config", "features", "encoders", "triplets", "losses"],
+    ["sinkhorn", "balanced_hash", "describe"],
     [
         *("parallel", "optimizers", "train_step", "checkpoints", "metrics_log", "mini_search"),
-        *("training", "model"),
+        *("objective", "grad_cache", "training", "model_folder", "model"),
     ],
-    ["store_format", "store_writer", "store", "file_lists", "generate"],
+    [
+        *("store_format", "store_writer", "store", "file_lists"),
+        *("read_ahead", "reference_segments", "generate"),
+    ],
     ["searchers", "alignment"],
     [
         *("landmark_settings", "landmark_peaks", "landmarks", "spectral_hash"),

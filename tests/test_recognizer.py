@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from fingerprint_configs import nafp
 
 from fingerprint import cli, neural_recognizer
 from fingerprint.audio import AudioError
 from fingerprint.errors import FingerprintError
 from fingerprint.identification import MAX_QUERY_S, Match
 from fingerprint.music_synthesis import synthesize_track
-from fingerprint.neural_recognizer import N_SHIFTS, match_threshold
+from fingerprint.neural_recognizer import match_threshold
 from fingerprint.recognizer import (
     LandmarkRecognizer,
     NeuralRecognizer,
@@ -35,9 +36,11 @@ class WaveformFingerprinter:
     grid = SegmentGrid(RATE_HZ, duration_s=1.0, hop_s=0.5)
     embedding_dim = 64
     calibration = None
+    has_codes = False
 
     def __init__(self, identity):
         self.identity = identity
+        self.config = nafp.get_config()
         rng = np.random.default_rng(0)
         self._projection = rng.normal(size=(self.grid.n_samples, self.embedding_dim))
 
@@ -376,10 +379,10 @@ def test_wrong_tracks_exceed_the_threshold_as_rarely_as_promised(rng):
         "score_mean": [best_of[800].mean(), 0.2],
         "score_std": [best_of[800].std(), 0.01],
         "score_growth": [(best_of[800].mean() - best_of[400].mean()) / np.log(2), 0.01],
-        "n_reference_segments": 800 * N_SHIFTS,  # the calibration tries each row once
+        "n_reference_segments": 3200,
     }
     for n in (800, 3200):
-        threshold = match_threshold(calibration, 1, n, false_match_probability=0.05)
+        threshold = match_threshold(calibration, 1, n, 4, false_match_probability=0.05)
         # The best of many scatters to one side; the normal quantile comes near.
         assert np.mean(best_of[n] > threshold) == pytest.approx(0.05, abs=0.02)
 
@@ -392,10 +395,10 @@ def test_the_threshold_is_interpolated_between_lengths_and_held_beyond():
         "score_growth": [0.02, 0.01],
         "n_reference_segments": 100,
     }
-    one, two, four, many = (match_threshold(calibration, n, 100) for n in (1, 2, 4, 50))
+    one, two, four, many = (match_threshold(calibration, n, 100, 4) for n in (1, 2, 4, 50))
     assert two == pytest.approx((one + four) / 2)
     assert many == four
-    assert one == pytest.approx(0.5 + 0.02 * np.log(N_SHIFTS) + 3.0902 * 0.05, abs=1e-5)
+    assert one == pytest.approx(0.5 + 0.02 * np.log(4) + 3.0902 * 0.05, abs=1e-5)
 
 
 @pytest.mark.parametrize(
