@@ -288,6 +288,100 @@ def test_a_killed_run_is_continued(tmp_path, music, store, model):
     holds(store, music)
 
 
+# ---- The rules of the model ----
+
+
+def stored(store, name):
+    """The rows of one track, and its duration in seconds."""
+    (track,) = [track for track in store.tracks if track.name == name]
+    rows = store.column("embeddings")[track.first_row : track.first_row + track.n_rows]
+    return rows, track.duration_s
+
+
+def at_starts(path, starts, n_samples):
+    """Fingerprints of the segments of a file, then silence, at these samples."""
+    padded = np.pad(read_audio(path, RATE), (0, n_samples))
+    return Projection().embed_segments(np.stack([padded[s : s + RATE] for s in starts]))
+
+
+@pytest.mark.parametrize("segments_per_batch", [7, 512])
+def test_short_tracks_are_padded_with_silence(music, tmp_path, model, segments_per_batch):
+    model.config.reference.pad_to_s = 10.0
+    store = neural_store(tmp_path / "index", model)
+    generate(music, model, store, progress=False, segments_per_batch=segments_per_batch)
+    assert store.recognizer["settings"]["pad_to_s"] == 10.0
+    for path in music:
+        rows, duration_s = stored(store, path)
+        n_samples = len(read_audio(path, RATE))
+        assert duration_s == n_samples / RATE
+        n_expected = model.grid.n_segments(max(n_samples, 10 * RATE))
+        starts = np.arange(n_expected) * model.grid.hop_samples
+        np.testing.assert_allclose(rows, at_starts(path, starts, 11 * RATE), atol=1e-5)
+
+
+def delays_of(rows, path, grid, jitter_samples):
+    """How much later than on the grid every fifth segment begins, found by trying all."""
+    for i, row in list(enumerate(rows))[::5]:
+        starts = i * grid.hop_samples + np.arange(jitter_samples + 1)
+        distances = np.linalg.norm(at_starts(path, starts, 2 * RATE) - row, axis=1)
+        assert distances.min() < 1e-4
+        yield int(distances.argmin())
+
+
+def test_jitter_starts_each_segment_a_little_late(music, tmp_path, model):
+    model.config.reference.start_jitter_s = 0.05
+    model.config.reference.pad_to_s = 4.0
+    store = neural_store(tmp_path / "index", model)
+    generate(music, model, store, progress=False, segments_per_batch=7)
+    path = music[2]
+    rows, duration_s = stored(store, path)
+    assert duration_s == len(read_audio(path, RATE)) / RATE
+    assert len(rows) == model.grid.n_segments(round(duration_s * RATE))
+    delays = list(delays_of(rows, path, model.grid, 400))
+    assert min(delays) < 80 and max(delays) > 320 and len(set(delays)) > 20
+    assert [track.n_rows for track in store.tracks] == [
+        model.grid.n_segments(max(4 * RATE, len(read_audio(path, RATE)))) for path in music
+    ]
+
+
+def test_jitter_is_the_same_alone_in_another_folder_and_in_other_blocks(
+    music, tmp_path, model, monkeypatch
+):
+    model.config.reference.start_jitter_s = 0.2
+    generate(music, model, together := neural_store(tmp_path / "together", model), progress=False)
+    copy = tmp_path / "elsewhere" / "2.wav"
+    copy.parent.mkdir()
+    shutil.copy(music[2], copy)
+    blocks = generation.iter_blocks
+    monkeypatch.setattr(generation, "iter_blocks", lambda *given: blocks(*given, block_s=1.3))
+    generate([copy], model, alone := neural_store(tmp_path / "alone", model), progress=False)
+    np.testing.assert_allclose(
+        stored(together, music[2])[0], stored(alone, str(copy))[0], atol=1e-5
+    )
+    other = write_noise(tmp_path / "other" / "7.wav", 2, 61.7)
+    generate([other], model, alone, progress=False)
+    assert not np.allclose(stored(alone, other)[0][:5], stored(alone, str(copy))[0][:5], atol=0.1)
+
+
+def test_stores_cut_by_different_rules_are_not_merged(tmp_path, model, store):
+    model.config.reference.pad_to_s = 10.0
+    padded = neural_store(tmp_path / "padded", model)
+    with pytest.raises(StoreError, match="cannot be merged"):
+        merge_stores([padded], store)
+
+
+def test_long_segments_come_in_smaller_batches(music, store, model, monkeypatch):
+    monkeypatch.setattr(generation, "MAX_BATCH_SAMPLES", 3 * RATE + 1)
+    generate(music, model, store, progress=False)
+    assert set(model.batch_sizes[:-1]) == {3}
+    holds(store, music)
+    monkeypatch.setattr(generation, "MAX_BATCH_SAMPLES", RATE - 1)
+    more = write_noise(pathlib.Path(store.folder, "../more.wav"), 9, 2.0)
+    model.batch_sizes.clear()
+    generate([more], model, store, progress=False)
+    assert set(model.batch_sizes) == {1}
+
+
 # ---- The store belongs to a model ----
 
 
