@@ -53,6 +53,24 @@ def floats(text: str) -> list[float]:
     return values
 
 
+def floats_or_none(text: str) -> list[float | None]:
+    """Numbers with commas between them; "none" among them stands for not applied."""
+    return [None if part == "none" else floats(part)[0] for part in text.split(",")]
+
+
+def words_or_none(text: str) -> list[str | None]:
+    """Words with commas between them; "none" among them stands for not applied."""
+    return [None if part == "none" else part for part in text.split(",")]
+
+
+def float_range(text: str) -> tuple[float, float]:
+    """Two numbers with a comma between them, the smaller one first."""
+    values = floats(text)
+    if len(values) != 2 or values[0] > values[1]:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a range like 0,10")
+    return values[0], values[1]
+
+
 def positive_floats(text: str) -> list[float]:
     """Positive numbers with commas between them."""
     values = floats(text)

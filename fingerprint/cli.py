@@ -153,6 +153,22 @@ def generate(options: argparse.Namespace) -> int:
     return _report(generate(paths, recognizer.fingerprinter, recognizer.store, shard=options.shard))
 
 
+def queries(options: argparse.Namespace) -> int:
+    """Make a set of queries."""
+    from fingerprint.evaluation.query_set_writer import write_query_set
+    from fingerprint.evaluation.query_settings import QuerySettings
+
+    fields = dataclasses.fields(QuerySettings)
+    settings = QuerySettings(**{f.name: getattr(options, f.name) for f in fields})
+    made = write_query_set(options.query_dir, settings, audio=options.audio)
+    n_files = made.description["n_files"]
+    print(
+        f"{len(made)} queries from {n_files['asked']} recordings "
+        f"({n_files['too_short']} more are too short), {options.query_dir}"
+    )
+    return DONE
+
+
 def evaluate(options: argparse.Namespace) -> int:
     """Put the same synthesised queries to every index and count the right answers."""
     from fingerprint.evaluation import run, tables
@@ -183,6 +199,7 @@ VERBS = {
     "info": info,
     "describe": describe,
     "generate": generate,
+    "queries": queries,
     "evaluate": evaluate,
     "demo": demo,
 }

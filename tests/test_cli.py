@@ -15,7 +15,18 @@ from fingerprint.music_synthesis import synthesize_track
 from fingerprint.store import Store, StoreError
 
 RATE_HZ = 11_025
-VERBS = ["index", "query", "list", "remove", "info", "describe", "generate", "evaluate", "demo"]
+VERBS = [
+    "index",
+    "query",
+    "list",
+    "remove",
+    "info",
+    "describe",
+    "generate",
+    "queries",
+    "evaluate",
+    "demo",
+]
 MATCH_KEYS = [
     *("track", "score", "reference_start_s", "reference_end_s", "query_start_s", "query_end_s")
 ]

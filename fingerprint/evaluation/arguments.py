@@ -1,15 +1,105 @@
 """What the verbs of evaluation accept and how they explain themselves; imports nothing heavy."""
 
+import argparse
+
 from fingerprint.argument_values import (
     add_format,
     add_searcher,
+    float_range,
     floats,
+    floats_or_none,
     new_verb,
     non_negative_float,
     positive_floats,
     positive_int,
     share,
+    words_or_none,
 )
+
+
+def add_queries(verbs) -> None:
+    """The verb ``queries``."""
+    verb = new_verb(
+        verbs,
+        "queries",
+        "make a set of queries, once for all systems",
+        "Queries are random excerpts of recordings, degraded, with a table of what is true and\n"
+        "what was done: truth.csv. Options that take a list make every excerpt once for each\n"
+        "value (and for each combination of them); `none` in a list leaves that step out. The\n"
+        "order is that of sound: speed, tempo, pitch; noise; room; device; filters, clipping,\n"
+        "gain control, level; codec. Wherever a folder has a manifest.csv (columns path, kind,\n"
+        "split), only its files of the option's kind (music, noise, room_ir, device_ir) and of\n"
+        "--split are used. Nothing is left behind by a call that did not finish.",
+        "fingerprint queries runs/phone --queries_from AUDIO --noise AUDIO --room_ir AUDIO \\\n"
+        "      --snr_db 0,10 --high_pass_hz 300 --low_pass_hz 3400 --codec none,opus:16",
+    )
+    verb.add_argument("query_dir", metavar="QUERY_DIR", help="folder to make")
+    _add_sources(verb)
+    verb.add_argument(
+        "--audio", choices=["flac", "recipe"], default="flac",
+        help="keep 16-bit files, or only how to make the same samples again (flac)",
+    )  # fmt: skip
+    verb.add_argument(
+        "--sample_rate_hz", type=positive_int, default=16_000, metavar="HZ",
+        help="sample rate of the queries (16000)",
+    )  # fmt: skip
+    _add_recording(verb)
+    _add_conditions(verb)
+
+
+def _add_recording(verb: argparse.ArgumentParser) -> None:
+    """How all queries of a set are recorded."""
+    verb.add_argument(
+        "--per", choices=["query", "second"], default="query",
+        help="one noise, ratio, room and device for a query, or others and a shift in each of its "
+        "seconds, as NAFP is evaluated (query)",
+    )  # fmt: skip
+    verb.add_argument(
+        "--offset_s", type=non_negative_float, default=0.2, metavar="S",
+        help="largest shift of a second with --per second (0.2)",
+    )  # fmt: skip
+    verb.add_argument(
+        "--history_s", type=non_negative_float, default=1.0, metavar="S",
+        help="music and noise before a query, or second, that the room still rings with; NAFP "
+        "has 0 (1)",
+    )  # fmt: skip
+    verb.add_argument(
+        "--n_noises", type=positive_int, default=1, metavar="N",
+        help="noises at once, equally loud: babble of speakers (1)",
+    )  # fmt: skip
+    verb.add_argument(
+        "--snr_range_db", type=float_range, metavar="LOW,HIGH",
+        help="draw the signal-to-noise ratio between these, instead of --snr_db",
+    )  # fmt: skip
+    verb.add_argument(
+        "--reverberate", choices=["all", "music"], default="all",
+        help="let the room ring with music and noise, or with the music alone (all)",
+    )  # fmt: skip
+    verb.add_argument("--gain_control", action="store_true", help="automatic gain of a telephone")
+
+
+def _add_conditions(verb: argparse.ArgumentParser) -> None:
+    """Lists that make every excerpt once for each value."""
+    numbers = (
+        ("--t60_s", "S,S", "rooms that ring about so long (within 20 %%), for every query"),
+        ("--low_pass_hz", "HZ,HZ", "nothing above this, 24 dB per octave"),
+        ("--high_pass_hz", "HZ,HZ", "nothing below this, 24 dB per octave"),
+        ("--clipped_share", "X,X", "overdriven, this share of samples at full scale, e.g. 0.01"),
+        ("--level_db", "DB,DB", "peak relative to full scale, e.g. -30"),
+        ("--speed", "X,X", "played so many times as fast, tempo and pitch alike"),
+        ("--tempo", "X,X", "tempo alone (needs librosa)"),
+        ("--pitch_semitones", "X,X", "pitch alone (needs librosa)"),
+    )
+    verb.add_argument(
+        "--snr_db", type=floats_or_none, default=[0.0, 5.0, 10.0], metavar="DB,DB",
+        help="signal-to-noise ratios; none: without noise (0,5,10)",
+    )  # fmt: skip
+    for name, metavar, summary in numbers:
+        verb.add_argument(name, type=floats_or_none, default=[None], metavar=metavar, help=summary)
+    verb.add_argument(
+        "--codec", type=words_or_none, default=[None], metavar="NAME:KBIT_S,...",
+        help="coded and decoded at the sample rate of the queries, e.g. none,mp3:64,opus:16",
+    )  # fmt: skip
 
 
 def add_evaluate(verbs) -> None:
@@ -26,6 +116,22 @@ def add_evaluate(verbs) -> None:
         "      --noise AUDIO --room_ir AUDIO --device_ir AUDIO --format markdown",
     )
     verb.add_argument("index_dirs", metavar="INDEX_DIR", nargs="+", help="index to evaluate")
+    _add_sources(verb)
+    verb.add_argument(
+        "--snr_db", type=floats, default=[0.0, 5.0, 10.0], metavar="DB,DB",
+        help="signal-to-noise ratios (0,5,10)",
+    )  # fmt: skip
+    verb.add_argument(
+        "--offset_tolerance_s", type=non_negative_float, default=0.5, metavar="S",
+        help="largest error of an exact start (0.5)",
+    )  # fmt: skip
+    verb.add_argument("--output", metavar="FILE.json", help="also write the result as JSON")
+    add_searcher(verb)
+    add_format(verb, "markdown")
+
+
+def _add_sources(verb: argparse.ArgumentParser) -> None:
+    """What queries are made from, how long and how many."""
     folder = {"metavar": "FOLDER"}
     verb.add_argument("--queries_from", required=True, **folder, help="recordings to excerpt")
     verb.add_argument("--kind", default="music", help="their kind in the manifest (music)")
@@ -48,17 +154,6 @@ def add_evaluate(verbs) -> None:
         metavar="S,S", help="query lengths (1,2,3,5,6,10)",
     )  # fmt: skip
     verb.add_argument(
-        "--snr_db", type=floats, default=[0.0, 5.0, 10.0], metavar="DB,DB",
-        help="signal-to-noise ratios (0,5,10)",
-    )  # fmt: skip
-    verb.add_argument(
         "--n_queries", type=positive_int, default=300, metavar="N", help="excerpts (300)"
     )
     verb.add_argument("--seed", type=int, default=0, help="seed of all that is random (0)")
-    verb.add_argument(
-        "--offset_tolerance_s", type=non_negative_float, default=0.5, metavar="S",
-        help="largest error of an exact start (0.5)",
-    )  # fmt: skip
-    verb.add_argument("--output", metavar="FILE.json", help="also write the result as JSON")
-    add_searcher(verb)
-    add_format(verb, "markdown")

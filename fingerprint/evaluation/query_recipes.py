@@ -187,7 +187,7 @@ class _Draw:
         fastest = self.settings.fastest
         n_shortest, n_held = (round(n * fastest) for n in (self.settings.n_shortest, n_longest))
         start = draw_start(track, n_shortest, n_held, rng, path)
-        if self.settings.degradation == "per_query":
+        if self.settings.per == "query":
             return start, [self._chunk(n_longest, (0, 0), rng)]
         n_second, chunks = self.settings.sample_rate_hz, []
         for first in range(0, n_longest, n_second):
@@ -204,13 +204,14 @@ class _Draw:
             rooms, used = self.rooms_like(condition["t60_s"]), True
         room = rooms[int(chunk.room_choice * len(rooms))] if rooms and used else None
         snr_db = condition["snr_db"] if chunk.drawn_snr_db is None else chunk.drawn_snr_db
-        return Chunk(chunk.n_samples, chunk.offset, chunk.noises, snr_db, room, chunk.device)
+        noises = () if snr_db is None else chunk.noises
+        return Chunk(chunk.n_samples, chunk.offset, noises, snr_db, room, chunk.device)
 
     def _chunk(
         self, n_samples: int, offsets: tuple[int, int], rng: np.random.Generator
     ) -> _DrawnChunk:
         settings, offset = self.settings, 0
-        if settings.degradation == "per_second":
+        if settings.per == "second":
             largest = round(settings.offset_s * settings.sample_rate_hz)
             offset = int(np.clip(rng.integers(-largest, largest + 1), *offsets))
         n_noises = settings.n_noises if self.surroundings.noises else 0

@@ -33,7 +33,7 @@ _RANGES = {
     "history_s": (0.0, 10.0),
     "sample_rate_hz": (4_000, 192_000),
 }
-_CHOICES = {"degradation": ("per_query", "per_second"), "reverberate": ("all", "music")}
+_CHOICES = {"per": ("query", "second"), "reverberate": ("all", "music")}
 Condition = dict[str, float | str | None]
 
 
@@ -65,12 +65,12 @@ class QuerySettings:
     Attributes:
         unknown: recordings that no index is to hold; as many excerpts again are taken from them.
         n_noises: so many noises at once, equally loud (several speakers are babble).
-        degradation: "per_query", one recording with one phone in one place; "per_second", the
-            clip cut into seconds with an offset, noise, ratio, room and device of its own each
-            (Chang et al., arXiv 2010.11910, section 3.3; their code, v1.1).
+        per: "query", one recording with one phone in one place; "second", the clip cut into
+            seconds with an offset, noise, ratio, room and device of its own each (Chang et al.,
+            arXiv 2010.11910, and their code).
         offset_s: largest offset of such a second.
         history_s: seconds before the excerpt (or second) that still ring in the room; 0 as
-            published for ``per_second``, where each second begins with a silent room.
+            published for ``per`` "second", where each second begins with a silent room.
         reverberate: "all", the room over music and noise, or "music", noise near the microphone.
         snr_range_db: draw the ratio uniformly between these, instead of ``snr_db``.
         durations_s: lengths to ask for; queries have the longest, and none of them begins with
@@ -92,7 +92,7 @@ class QuerySettings:
     room_share: float = 2 / 3
     device_share: float = 1 / 3
     n_noises: int = 1
-    degradation: str = "per_query"
+    per: str = "query"
     offset_s: float = 0.2
     history_s: float = 1.0
     reverberate: str = "all"
