@@ -12,8 +12,8 @@ from fingerprint.config import config_to_values
 from fingerprint.errors import FingerprintError
 from fingerprint.parallel import as_global, replicate, to_host
 
-# What may change between a run and its continuation: when it ends, what it reports and keeps,
-# where prepared data lie, and how much of a batch is computed at once.
+# What may change between a run and its continuation: when it ends, what it reports and keeps, how
+# its model is used, where prepared data lie, and how much of a batch is computed at once.
 _FREE_KEYS = (
     "training.n_steps",
     "training.log_every_steps",
@@ -22,6 +22,8 @@ _FREE_KEYS = (
     "training.evaluate_every_steps",
     "training.grad_cache_pairs",
     "evaluation",
+    "reference",
+    "search",
     "data.cache_dir",
 )
 
@@ -33,8 +35,8 @@ class CheckpointError(FingerprintError):
 class Checkpoints:
     """The checkpoints in ``workdir/checkpoints``; use it as a context, which waits for the last.
 
-    A batch is a function of the seed and its number, so parameters, optimiser state and number
-    of steps done are the whole state of a run.
+    A batch is a function of the seed and its number, so what a `TrainState` holds is the
+    whole state of a run.
     """
 
     def __init__(self, workdir: str | os.PathLike, config: ConfigDict):

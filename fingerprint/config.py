@@ -10,7 +10,9 @@ from ml_collections import ConfigDict
 
 from fingerprint.errors import ConfigError
 
-# What these sections hold depends on what they name, and is checked where that is built.
+# What these sections hold is checked where it is built: it depends on what they name, or they are
+# None in the configuration that names every other value.
+_OPTIONAL_SECTIONS = ("crop", "l2", "hash")
 _NAMED_SECTIONS = (
     "encoder",
     "loss",
@@ -25,11 +27,14 @@ _AT_LEAST_ONE = (
     "features.hop_length",
     "features.n_mels",
     "pairs.n_pairs",
+    "pairs.n_positives",
     "training.n_steps",
     "training.log_every_steps",
     "training.checkpoint_every_steps",
     "training.keep_checkpoints",
     "training.evaluate_every_steps",
+    "search.neighbours",
+    "search.n_shifts",
     "evaluation.n_queries",
 )
 _AT_LEAST_ZERO = (
@@ -37,8 +42,15 @@ _AT_LEAST_ZERO = (
     "pairs.replica_offset_s",
     "augmentation.history_s",
     "training.grad_cache_pairs",
+    "reference.pad_to_s",
+    "reference.start_jitter_s",
+    "search.shuffled_top",
     "data.n_validation_tracks",
 )
+_CHOICES = {
+    "spec_augment.masked": ("both", "replicas"),
+    "search.alignment": ("diagonal", "vote", "best_segment"),
+}
 # Steps of the augmentation that draw from the logarithm of a range.
 _LOGARITHMIC_RANGES = (
     ("gain", "factor"),
@@ -93,6 +105,12 @@ def check_config(config: ConfigDict) -> None:
             value = _value(config, key)
             if not isinstance(value, int | float) or value < smallest:
                 raise ConfigError(f"{key} is {value!r}, but it has to be at least {smallest}.")
+    for key, choices in _CHOICES.items():
+        if _value(config, key) not in choices:
+            raise ConfigError(
+                f"{key} is {_value(config, key)!r}; choose one of {', '.join(choices)}."
+            )
+    _check_optional_sections(config)
     for step, name in _LOGARITHMIC_RANGES:
         section = config.augmentation.get(step)
         if section is not None and not 0 < section[name][0] <= section[name][1]:
@@ -105,6 +123,24 @@ def check_config(config: ConfigDict) -> None:
         raise ConfigError(
             f"evaluation.query_durations_s is {durations_s!r}: name at least one positive length."
         )
+
+
+def with_defaults(config: ConfigDict) -> ConfigDict:
+    """A configuration of an earlier version, with the values of ``configs/nafp.py`` that it lacks.
+
+    They do what earlier versions did. A step of the augmentation that is missing was left out,
+    and stays so.
+    """
+    from fingerprint_configs import nafp
+
+    filled = _filled(config, nafp.get_config())
+    hole_fraction = filled["spec_augment"].pop("hole_fraction", None)
+    if hole_fraction is not None:
+        filled["spec_augment"] |= {
+            "hole_mel_fraction": hole_fraction,
+            "hole_frame_fraction": hole_fraction,
+        }
+    return ConfigDict(filled)
 
 
 def config_to_json(config: ConfigDict) -> str:
@@ -152,6 +188,30 @@ def _check_keys(section: ConfigDict, reference: ConfigDict, prefix: str = "") ->
         if not isinstance(section[name], ConfigDict):
             raise ConfigError(f"{key} is {section[name]!r}, but it has to be a section of values.")
         _check_keys(section[name], reference[name], f"{key}.")
+
+
+def _check_optional_sections(config: ConfigDict) -> None:
+    for name in _OPTIONAL_SECTIONS:
+        if not isinstance(config[name], ConfigDict | None):
+            raise ConfigError(
+                f"{name} is {config[name]!r}, but it has to be a section of values, or None."
+            )
+    for beginning, weight in (config.l2 or {}).items():
+        if not isinstance(weight, int | float) or weight < 0:
+            raise ConfigError(f"l2.{beginning} is {weight!r}, but it has to be at least 0.")
+
+
+def _filled(section: ConfigDict, reference: ConfigDict, prefix: str = "") -> dict[str, Any]:
+    filled = {name: value for name, value in section.items()}
+    for name, default in reference.items():
+        key = prefix + name
+        is_section = isinstance(default, ConfigDict)
+        if name not in section:
+            if not (is_section and prefix == "augmentation."):
+                filled[name] = default
+        elif is_section and key not in _NAMED_SECTIONS and section[name] is not None:
+            filled[name] = _filled(section[name], default, f"{key}.")
+    return filled
 
 
 def _value(config: ConfigDict, key: str) -> Any:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from ml_collections import ConfigDict
 
+from fingerprint.balanced_hash import bucket_entropy
 from fingerprint.model import Fingerprinter
 from fingerprint.segments import SegmentGrid
 from fingerprint.waveform_bank import WaveformBank
@@ -32,6 +33,9 @@ class SearchResult:
         wrong_score_std: Its standard deviation.
         wrong_score_growth: How much its mean grows when there are e times as many tracks.
         n_reference_segments: Segments that were searched.
+        code_balance: Entropy of the sizes of their hash buckets, as a share of the bits of a code:
+            1 when all buckets are equally full; None without a hash head. With fewer segments
+            than buckets it cannot come near 1.
     """
 
     durations_s: np.ndarray
@@ -41,13 +45,17 @@ class SearchResult:
     wrong_score_std: np.ndarray
     wrong_score_growth: np.ndarray
     n_reference_segments: int
+    code_balance: float | None = None
 
     def figures(self) -> dict[str, float]:
-        """``{"top1/3s": ...}``, for the log."""
-        return {
+        """``{"top1/3s": ...}`` and, with a hash head, ``"code_balance"``, for the log."""
+        figures = {
             f"top1/{duration_s:g}s": float(hits)
             for duration_s, hits in zip(self.durations_s, self.top1, strict=True)
         }
+        if self.code_balance is not None:
+            figures["code_balance"] = self.code_balance
+        return figures
 
     def calibration(self) -> dict:
         """How well wrong tracks score; kept with the model, see `model.save_model`."""
@@ -127,6 +135,7 @@ class MiniSearch:
             wrong_score_std=best_wrong_scores.std(axis=1),
             wrong_score_growth=np.array([growth_of_best(scores) for scores in wrong_scores]),
             n_reference_segments=len(references),
+            code_balance=_code_balance(fingerprinter, references),
         )
 
     def _whole_segments(self, duration_s: float) -> int:
@@ -151,6 +160,13 @@ class MiniSearch:
         starts_s = self._grid.start_s(rows - first_rows[tracks])
         near = np.abs(starts_s - self._starts_s[block]) <= HIT_TOLERANCE_S
         return near & (tracks == self._track_ids[block])
+
+
+def _code_balance(fingerprinter: Fingerprinter, references: np.ndarray) -> float | None:
+    if not fingerprinter.has_codes:
+        return None
+    codes = fingerprinter.codes(references)
+    return float(bucket_entropy(codes)) / codes.shape[1]
 
 
 def sequence_scores(

@@ -1,19 +1,8 @@
-"""A trained model on disk and in use: segments of audio in, fingerprints out.
-
-A model folder holds ``model.json`` (format, version, identity, configuration, calibration) and
-``parameters.npz`` (arrays named by their path in the network, ``"a/b/c"``; nothing is pickled).
-The identity is derived from what defines a fingerprint: two models have the same one exactly when
-their fingerprints can be compared, and an index records it.
-"""
+"""A trained model in use: segments of audio in, fingerprints out, and binary codes of them."""
 
 import functools
-import hashlib
 import json
 import os
-import pathlib
-import shutil
-import tempfile
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -22,82 +11,25 @@ import numpy as np
 from flax import traverse_util
 from ml_collections import ConfigDict
 
-from fingerprint.config import config_from_json, config_to_values
+from fingerprint.balanced_hash import build_hash
+from fingerprint.config import config_from_json
+from fingerprint.describe import network_shapes
 from fingerprint.encoders import build_encoder
-from fingerprint.errors import FingerprintError
-from fingerprint.features import input_shape, log_mel
+from fingerprint.features import spectrograms
+from fingerprint.model_folder import (
+    ModelError,
+    defining_sections,
+    identity_of,
+    read_model,
+    save_model,
+)
 from fingerprint.segments import SegmentGrid
 
-FORMAT = "fingerprint model"
-FORMAT_VERSION = 1
+__all__ = ["Fingerprinter", "ModelError", "identity_of", "save_model"]
+
 # Each size is compiled once per process: a query of one segment, a track, a collection.
 _BATCH_SIZES = (1, 8, 64)
-_DEFINING_SECTIONS = ("sample_rate_hz", "segment", "features", "encoder")
-
-
-class ModelError(FingerprintError):
-    """A model folder, or audio given to a model, that cannot be used."""
-
-
-def identity_of(config: ConfigDict, params: Mapping) -> str:
-    """Sixteen hexadecimal digits that change with anything that changes a fingerprint."""
-    digest = hashlib.sha256(_defining_config(config).encode())
-    for name, values in sorted(_flatten(params).items()):
-        digest.update(f"{name} {values.dtype} {values.shape}".encode())
-        digest.update(np.ascontiguousarray(values).tobytes())
-    return digest.hexdigest()[:16]
-
-
-def save_model(
-    folder: str | os.PathLike,
-    config: ConfigDict,
-    params: Mapping,
-    calibration: Mapping | None = None,
-) -> str:
-    """Write a model folder; an older model of that name stays until the new one is complete.
-
-    Args:
-        folder: Where to write; its parents are made.
-        config: The whole configuration of the training run.
-        params: Parameters of the encoder.
-        calibration: ``{"n_segments": [...], "score_mean": [...], "score_std": [...],
-            "score_growth": [...], "n_reference_segments": int}``, the distribution of the best
-            score of a wrong track by query length in segments, and how much its mean grows with
-            the logarithm of the number of reference segments; None while it is unknown.
-
-    Returns:
-        The identity of the model.
-
-    Raises:
-        ModelError: the folder holds something else than a model.
-    """
-    folder = pathlib.Path(folder)
-    if folder.exists() and not (folder / "model.json").is_file():
-        raise ModelError(
-            f"{folder} exists and is not a model folder: remove it or choose another name."
-        )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    identity = identity_of(config, params)
-    description = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "identity": identity,
-        "config": config_to_values(config),
-        "calibration": calibration,
-    }
-    new = pathlib.Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.new-"))
-    try:
-        new.chmod(0o755)
-        with open(new / "parameters.npz", "wb") as file:
-            np.savez(file, **_flatten(params))
-            os.fsync(file.fileno())
-        with open(new / "model.json", "w", encoding="utf-8") as file:
-            json.dump(description, file, indent=2)
-            os.fsync(file.fileno())
-        _swap(new, folder)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
-    return identity
+_CODE_BATCH_SIZES = (1, 8, 64, 512, 4096)
 
 
 class Fingerprinter:
@@ -110,16 +42,26 @@ class Fingerprinter:
         grid: Length and hop of the segments that it takes.
         embedding_dim: Numbers in one fingerprint.
         calibration: As in `save_model`, or None.
+        has_codes: Whether it was trained with a head for binary codes.
     """
 
-    def __init__(self, config: ConfigDict, params: Mapping, calibration: Mapping | None = None):
+    def __init__(
+        self,
+        config: ConfigDict,
+        variables: Mapping,
+        calibration: Mapping | None = None,
+        hash_head: Mapping | None = None,
+    ):
+        """Take the parts of a model, which are those of `save_model`."""
         self.config = config
         self.sample_rate_hz: int = config.sample_rate_hz
         self.grid = SegmentGrid(config.sample_rate_hz, **config.segment)
-        self.embedding_dim: int = config.encoder.embedding_dim
         self.calibration = calibration
-        self._params = jax.tree.map(np.asarray, params)
-        self._defining_config = _defining_config(config)
+        self.has_codes = hash_head is not None
+        self._variables = jax.tree.map(np.asarray, dict(variables))
+        self._hash_head = jax.tree.map(np.asarray, hash_head)
+        self._program = json.dumps(defining_sections(config), sort_keys=True)
+        self.embedding_dim: int = _shapes(self._program)[0].shape[-1]
 
     @classmethod
     def load(cls, folder: str | os.PathLike) -> "Fingerprinter":
@@ -128,24 +70,24 @@ class Fingerprinter:
         Raises:
             ModelError: the folder is missing, damaged, of another kind or of a newer format.
         """
-        folder = pathlib.Path(folder)
-        description = _read_description(folder)
-        config = config_from_json(json.dumps(description["config"]))
-        params = _read_parameters(folder)
-        if identity_of(config, params) != description["identity"]:
-            raise ModelError(
-                f"{folder} is damaged: its parameters are not those that its identity "
-                f"{description['identity']} was made from; copy or train the model again."
+        model = read_model(folder)
+        fingerprinter = cls(model.config, model.variables, model.calibration, model.hash_head)
+        name = model.config.encoder.name
+        _, wanted = _shapes(fingerprinter._program)
+        _check_shapes(folder, f"the encoder {name!r}", model.variables, wanted)
+        if model.hash_head is not None:
+            head = build_hash(model.config.hash).head()
+            wanted = jax.eval_shape(
+                head.init, jax.random.key(0), np.zeros((1, fingerprinter.embedding_dim))
             )
-        _check_parameters(folder, config, params)
-        fingerprinter = cls(config, params, description["calibration"])
-        fingerprinter.identity = description["identity"]
+            _check_shapes(folder, "the hash head", model.hash_head, wanted)
+        fingerprinter.identity = model.identity
         return fingerprinter
 
     @functools.cached_property
     def identity(self) -> str:
         """Computed from configuration and parameters when it was not read from a folder."""
-        return identity_of(self.config, self._params)
+        return identity_of(self.config, self._variables)
 
     def embed(self, samples: np.ndarray) -> np.ndarray:
         """Fingerprint audio ``(n_samples,)``: one row for each segment, ``(n_segments, d)``."""
@@ -171,7 +113,9 @@ class Fingerprinter:
             )
         parts = [
             self._embed_batch(segments[start : start + size], size, n_devices)
-            for start, size, n_devices in _batches(len(segments), jax.local_device_count())
+            for start, size, n_devices in _batches(
+                len(segments), jax.local_device_count(), _BATCH_SIZES
+            )
         ]
         return np.concatenate([np.zeros((0, self.embedding_dim), np.float32), *parts])
 
@@ -180,122 +124,101 @@ class Fingerprinter:
             raise ModelError(
                 "The audio to fingerprint holds NaN or Inf: decode it again or drop it."
             )
-        batch = np.zeros((size, segments.shape[1]), np.float32)
-        batch[: len(segments)] = segments
-        embed = _compiled(self._defining_config, n_devices)
+        batch = _padded(segments, size)
         if n_devices > 1:
             batch = batch.reshape(n_devices, -1, segments.shape[1])
-        embeddings = np.asarray(embed(self._device_params, batch))
-        return embeddings.reshape(size, -1)[: len(segments)]
+        embeddings = _encoder(self._program, n_devices)(self._device_variables, batch)
+        return np.asarray(embeddings).reshape(size, -1)[: len(segments)]
+
+    def codes(self, embeddings: np.ndarray) -> np.ndarray:
+        """Codes of fingerprints ``(m, d)``, whose signs are the bits of their buckets.
+
+        Returns:
+            ``(m, n_bits)`` float32, of unit norm.
+
+        Raises:
+            ModelError: the model has no hash head, or the fingerprints are not its own.
+        """
+        if not self.has_codes:
+            raise ModelError(
+                f"The model {self.config.name!r} has no hash head: train one with config.hash, "
+                "or search in another way than by hash buckets."
+            )
+        embeddings = np.asarray(embeddings)
+        if embeddings.ndim != 2 or embeddings.shape[1] != self.embedding_dim:
+            raise ModelError(
+                f"The fingerprints have the shape {embeddings.shape}, but this model makes "
+                f"(m, {self.embedding_dim}): give it fingerprints of its own."
+            )
+        apply = _hash_head(json.dumps(self.config.hash.to_dict(), sort_keys=True))
+        parts = [
+            np.asarray(apply(self._hash_head, _padded(embeddings[start : start + size], size)))
+            for start, size, _ in _batches(len(embeddings), 1, _CODE_BATCH_SIZES)
+        ]
+        codes = np.concatenate([np.zeros((0, self.config.hash.n_bits), np.float32), *parts])
+        return codes[: len(embeddings)]
 
     @functools.cached_property
-    def _device_params(self) -> Any:
-        return jax.device_put(self._params)
-
-
-def _defining_config(config: ConfigDict) -> str:
-    """The part of the configuration that a fingerprint depends on, in one canonical spelling."""
-    sections = config_to_values(config)
-    return json.dumps({name: sections[name] for name in _DEFINING_SECTIONS}, sort_keys=True)
+    def _device_variables(self) -> Any:
+        return jax.device_put(self._variables)
 
 
 @functools.lru_cache(maxsize=8)
-def _compiled(defining_config: str, n_devices: int) -> Callable:
+def _shapes(program: str) -> tuple[Any, Any]:
+    return network_shapes(config_from_json(program))
+
+
+@functools.lru_cache(maxsize=8)
+def _encoder(program: str, n_devices: int) -> Callable:
     """The embedding program, shared by all models of one network."""
-    config = config_from_json(defining_config)
+    config = config_from_json(program)
     # In float32 whatever the training used, so that fingerprints of one model agree everywhere.
     encoder = build_encoder(config.encoder, dtype="float32")
 
-    def embed(params, segments):
-        mels = log_mel(segments, sample_rate_hz=config.sample_rate_hz, **config.features)
-        return encoder.apply({"params": params}, mels)
+    def embed(variables, segments):
+        return encoder.apply(variables, spectrograms(segments, config))
 
     if n_devices == 1:
         return jax.jit(embed)
     return jax.pmap(embed, in_axes=(None, 0), devices=jax.local_devices()[:n_devices])
 
 
-def _batches(n: int, n_devices: int) -> Iterator[tuple[int, int, int]]:
+@functools.lru_cache(maxsize=8)
+def _hash_head(section: str) -> Callable:
+    return jax.jit(build_hash(config_from_json(section)).head().apply)
+
+
+def _batches(n: int, n_devices: int, sizes: tuple[int, ...]) -> Iterator[tuple[int, int, int]]:
     """Cover ``n`` rows with (start, size, devices), of few sizes and at most half padding."""
     start = 0
-    size = n_devices * _BATCH_SIZES[-1]
+    size = n_devices * sizes[-1]
     while n_devices > 1 and n - start > size // 2:
         yield start, size, n_devices
         start += size
     while start < n:
-        size = max(s for s in _BATCH_SIZES if s == 1 or s < 2 * (n - start))
+        size = max(s for s in sizes if s == 1 or s < 2 * (n - start))
         yield start, size, 1
         start += size
 
 
-def _flatten(params: Mapping) -> dict[str, np.ndarray]:
-    return {
-        name: np.asarray(values)
-        for name, values in traverse_util.flatten_dict(dict(params), sep="/").items()
-    }
+def _padded(rows: np.ndarray, size: int) -> np.ndarray:
+    """Float32 ``(size, n)``: the rows, then zeros."""
+    padded = np.zeros((size, rows.shape[1]), np.float32)
+    padded[: len(rows)] = rows
+    return padded
 
 
-def _swap(new: pathlib.Path, folder: pathlib.Path) -> None:
-    """Rename ``new`` to ``folder``, whose old content is deleted only afterwards."""
-    old = folder.with_name(f"{new.name}.old")
-    if folder.exists():
-        os.rename(folder, old)
-    os.rename(new, folder)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _read_description(folder: pathlib.Path) -> dict:
-    path = folder / "model.json"
-    try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelError(
-            f"{folder} is not a model folder: it holds no model.json; give the folder that "
-            "training wrote."
-        ) from None
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read ({error}): copy the model again.") from None
-    if not isinstance(description, dict) or description.get("format") != FORMAT:
-        raise ModelError(f"{folder} is not a model folder: {path.name} is of another format.")
-    version = description.get("format_version")
-    if version != FORMAT_VERSION:
-        raise ModelError(
-            f"{folder} has the model format version {version!r}, but this program reads version "
-            f"{FORMAT_VERSION}: update the program."
-        )
-    missing = {"identity", "config", "calibration"} - set(description)
-    if missing:
-        raise ModelError(f"{path} is damaged: {min(missing)} is missing; copy the model again.")
-    if not set(_DEFINING_SECTIONS) <= set(description["config"] or ()):
-        raise ModelError(f"{path} is damaged: its config is incomplete; copy the model again.")
-    return description
-
-
-def _read_parameters(folder: pathlib.Path) -> dict:
-    path = folder / "parameters.npz"
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-            flat = {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ModelError(
-            f"{path} is missing or damaged ({error}): copy or train the model again."
-        ) from None
-    return traverse_util.unflatten_dict(flat, sep="/")
-
-
-def _check_parameters(folder: pathlib.Path, config: ConfigDict, params: Mapping) -> None:
-    """Refuse parameters that this version's encoder does not have, or not in that shape."""
-    encoder = build_encoder(config.encoder)
-    mels = jax.ShapeDtypeStruct((1, *input_shape(config)), np.float32)
-    wanted = jax.eval_shape(encoder.init, jax.random.key(0), mels)["params"]
-    shapes = {name: v.shape for name, v in _flatten(params).items()}
-    wanted_shapes = {
-        name: v.shape for name, v in traverse_util.flatten_dict(dict(wanted), sep="/").items()
-    }
+def _check_shapes(
+    folder: str | os.PathLike, network: str, variables: Mapping, wanted: Mapping
+) -> None:
+    """Refuse arrays that this version's network does not have, or not in that shape."""
+    shapes, wanted_shapes = (
+        {name: x.shape for name, x in traverse_util.flatten_dict(dict(tree), sep="/").items()}
+        for tree in (variables, wanted)
+    )
     for name in sorted(shapes.keys() | wanted_shapes.keys()):
         if shapes.get(name) != wanted_shapes.get(name):
             raise ModelError(
-                f"{folder} does not fit the encoder {config.encoder.name!r} of this program: "
-                f"parameter {name} is {shapes.get(name)} instead of {wanted_shapes.get(name)}; "
-                "use the version that trained it."
+                f"{folder} does not fit {network} of this program: {name} is {shapes.get(name)} "
+                f"instead of {wanted_shapes.get(name)}; use the version that trained it."
             )

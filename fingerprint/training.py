@@ -200,10 +200,11 @@ class _Loop:
         """Search with the present parameters, on every host, and write the model on the first."""
         self._await(0)
         began_s = time.monotonic()
-        params = parallel.to_host(self._state.params)
+        state = parallel.to_host(self._state)
+        variables, hash_head = state.encoder_variables(), state.hash_head_variables()
         calibration = None
         if self._search is not None:
-            result = self._search.run(Fingerprinter(self._config, params))
+            result = self._search.run(Fingerprinter(self._config, variables, hash_head=hash_head))
             calibration = result.calibration()
             self._log.report(n_done, result.figures())
             shares = ", ".join(
@@ -212,7 +213,7 @@ class _Loop:
             )
             self._log.announce(f"step {n_done}: top-1 of {self._search.n_queries} at {shares}")
         if jax.process_index() == 0:
-            save_model(self._workdir / "model", self._config, params, calibration)
+            save_model(self._workdir / "model", self._config, variables, calibration, hash_head)
         self._pace.exclude(time.monotonic() - began_s)
 
 

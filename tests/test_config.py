@@ -8,6 +8,7 @@ from fingerprint.config import (
     config_to_json,
     config_to_values,
     load_config,
+    with_defaults,
 )
 from fingerprint.errors import ConfigError
 
@@ -119,6 +120,12 @@ def test_steps_of_the_augmentation_may_be_left_out(config):
         ("features.hop_length", 0),
         ("training.log_every_steps", 0),
         ("training.grad_cache_pairs", -1),
+        ("pairs.n_positives", 0),
+        ("reference.pad_to_s", -1.0),
+        ("reference.start_jitter_s", -0.1),
+        ("search.neighbours", 0),
+        ("search.n_shifts", 0),
+        ("search.shuffled_top", -1),
         ("evaluation.query_durations_s", ()),
     ],
 )
@@ -143,6 +150,58 @@ def test_a_value_in_place_of_a_section_is_named(config):
         config.features = 3
     with pytest.raises(ConfigError, match="features is 3"):
         check_config(config)
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "choices"),
+    [
+        ("search", "alignment", "diagonal, vote, best_segment"),
+        ("spec_augment", "masked", "both, replicas"),
+    ],
+)
+def test_an_unknown_choice_is_named(config, section, key, choices):
+    config[section][key] = "none"
+    with pytest.raises(ConfigError, match=f"{section}.{key} is 'none'; choose one of {choices}"):
+        check_config(config)
+
+
+@pytest.mark.parametrize("section", ["crop", "l2", "hash"])
+def test_optional_sections_are_sections_or_none(config, section):
+    config[section] = ConfigDict({})
+    check_config(config)
+    config[section] = None
+    check_config(config)
+    with config.ignore_type():
+        config[section] = 3
+    with pytest.raises(ConfigError, match=f"{section} is 3, but it has to be a section"):
+        check_config(config)
+
+
+@pytest.mark.parametrize("weight", [-1e-4, "small"])
+def test_an_impossible_weight_is_named(config, weight):
+    config.l2 = ConfigDict({"conv": 1e-4, "dense": weight})
+    with pytest.raises(ConfigError, match=rf"l2\.dense is {weight!r}"):
+        check_config(config)
+
+
+def test_what_an_earlier_configuration_lacks_is_filled_in(config):
+    earlier = nafp.get_config()
+    del earlier["search"], earlier["crop"], earlier.features["power"]
+    del earlier.spec_augment["hole_mel_fraction"], earlier.spec_augment["hole_frame_fraction"]
+    earlier.spec_augment.hole_fraction = (0.2, 0.3)
+    earlier.encoder = ConfigDict({"name": "woo"})
+    config.spec_augment.update(hole_mel_fraction=(0.2, 0.3), hole_frame_fraction=(0.2, 0.3))
+    config.encoder = ConfigDict({"name": "woo"})
+    assert with_defaults(earlier).to_dict() == config.to_dict()
+    check_config(with_defaults(earlier))
+
+
+def test_a_step_of_the_augmentation_that_was_left_out_stays_out(config):
+    del config.augmentation["room"]
+    config.augmentation.device = None
+    filled = with_defaults(config)
+    assert "room" not in filled.augmentation
+    assert filled.augmentation.device is None
 
 
 def test_values_are_those_of_the_json(config):

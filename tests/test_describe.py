@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from fingerprint_configs import nafp
+from ml_collections import ConfigDict
 
 from fingerprint.describe import describe, multiply_adds
 from fingerprint.errors import ConfigError
@@ -32,6 +33,7 @@ def test_nafp_is_as_published():
         "encoder_parameters",
         "macs_per_segment",
         "macs_per_second_of_audio",
+        "bytes_per_hour_of_audio",
     ]
     assert facts["name"] == "nafp"
     assert facts["input_shape"] == [256, 32]
@@ -39,6 +41,7 @@ def test_nafp_is_as_published():
     assert facts["parameters"] == facts["encoder_parameters"] == 16_939_008
     assert round(facts["macs_per_segment"] / 1e6, 1) == 303.6
     assert facts["macs_per_second_of_audio"] == 2 * facts["macs_per_segment"]
+    assert facts["bytes_per_hour_of_audio"] == 7200 * 128 * 4
 
 
 @pytest.mark.parametrize(
@@ -77,6 +80,32 @@ def test_products_inside_nested_functions_are_counted():
 
     jaxpr = jax.make_jaxpr(outer)(jnp.ones((2, 4, 5))).jaxpr
     assert multiply_adds(jaxpr) == 2 * 4 * 5 * 7 + 2 * 4 * 7 * 3
+
+
+@pytest.mark.parametrize(
+    ("encoder", "n_frames", "parameters", "million_macs"),
+    [("attention", 96, 19_853_568, 555), ("transformer", 100, 7_716_352, 51)],
+)
+def test_networks_at_16_khz_are_as_published(encoder, n_frames, parameters, million_macs):
+    config = nafp.get_config()
+    config.sample_rate_hz = 16_000
+    config.segment.update(duration_s=(n_frames - 1) / 100, hop_s=0.1)
+    config.features.update(n_fft=512, hop_length=160, n_mels=64, f_min_hz=0.0, f_max_hz=8000.0)
+    config.encoder = ConfigDict({"name": encoder})
+    config.hash = ConfigDict({"n_bits": 16})
+    facts = describe(config)
+    assert facts["input_shape"] == [64, n_frames]
+    assert facts["encoder_parameters"] == parameters
+    assert facts["parameters"] == parameters + 75_280
+    assert facts["macs_per_segment"] / 1e6 == pytest.approx(million_macs, rel=0.02)
+    assert facts["bytes_per_hour_of_audio"] == 36_000 * 128 * 4
+
+
+def test_products_in_a_loop_are_counted_each_time():
+    def looped(x):
+        return jax.lax.scan(lambda y, _: (y @ jnp.ones((5, 5)), None), x, length=7)[0]
+
+    assert multiply_adds(jax.make_jaxpr(looped)(jnp.ones((2, 5))).jaxpr) == 7 * 2 * 5 * 5
 
 
 def test_an_unknown_encoder_is_refused():

@@ -83,6 +83,7 @@ class SpectralFingerprinter:
     """Stands in for a network: coarse spectra, which identify music that is not degraded."""
 
     grid = SegmentGrid(RATE_HZ, 1.0, 0.5)
+    has_codes = False
 
     def embed_segments(self, segments):
         spectra = np.abs(np.fft.rfft(segments))[:, :4000].reshape(len(segments), 400, 10)
@@ -127,6 +128,24 @@ def test_clean_queries_are_all_found_at_every_length(config, tracks):
     assert result.n_reference_segments == 29 + 20 + 25
     assert (result.wrong_score_mean < 0.9).all()
     assert result.calibration()["n_segments"] == [1, 3, 5]
+
+
+class CodedFingerprinter(SpectralFingerprinter):
+    """The same, with codes of three bits that fill the first three of eight buckets equally."""
+
+    has_codes = True
+
+    def codes(self, embeddings):
+        buckets = np.arange(len(embeddings)) % 3
+        return np.where((buckets[:, None] >> np.arange(3)) & 1, 1.0, -1.0).astype(np.float32)
+
+
+def test_the_balance_of_the_buckets_is_reported(config, tracks):
+    queries = queries_from(tracks, [0, 1], [4000, 0])
+    result = MiniSearch(config, tracks, queries, [0, 1], [4000, 0]).run(CodedFingerprinter())
+    sizes = np.array([25, 25, 24]) / 74
+    expected = -(sizes * np.log2(sizes)).sum() / 3
+    assert result.figures()["code_balance"] == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_hit_needs_the_right_track_and_half_a_second(config, tracks):

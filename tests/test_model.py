@@ -7,8 +7,12 @@ import jax
 import numpy as np
 import pytest
 from fingerprint_configs import nafp
+from ml_collections import ConfigDict
 
-from fingerprint import model
+from fingerprint import model, model_folder
+from fingerprint.balanced_hash import build_hash
+from fingerprint.config import check_config
+from fingerprint.describe import network_shapes
 from fingerprint.encoders import build_encoder
 from fingerprint.features import input_shape, log_mel
 from fingerprint.model import Fingerprinter, ModelError, identity_of, save_model
@@ -36,10 +40,37 @@ def config():
     return tiny_config()
 
 
-@pytest.fixture(scope="module")
-def params(config):
+def initial_variables(config):
     mels = np.zeros((1, *input_shape(config)), np.float32)
-    return jax.jit(build_encoder(config.encoder).init)(jax.random.key(0), mels)["params"]
+    return jax.jit(build_encoder(config.encoder).init)(jax.random.key(0), mels)
+
+
+@pytest.fixture(scope="module")
+def variables(config):
+    return initial_variables(config)
+
+
+@pytest.fixture(scope="module")
+def transformer():
+    """A model whose network has batch norm, with a hash head, and its parts."""
+    config = nafp.get_config()
+    config.features.n_mels = 16
+    config.encoder = ConfigDict(
+        {
+            **{"name": "transformer", "patch_frames": 8, "d_model": 8, "n_layers": 1},
+            **{"n_heads": 2, "feed_forward_units": 16, "hidden_units": 16, "embedding_dim": 12},
+        }
+    )
+    config.hash = ConfigDict({"n_bits": 5, "hidden_units": 8})
+    generator = np.random.default_rng(3)
+
+    def drawn(shape):
+        return (1 + 0.1 * generator.standard_normal(shape.shape)).astype(np.float32)
+
+    embedding, shapes = network_shapes(config)
+    head = build_hash(config.hash).head()
+    head_shapes = jax.eval_shape(head.init, jax.random.key(0), embedding)
+    return config, jax.tree.map(drawn, shapes), jax.tree.map(drawn, head_shapes)
 
 
 @pytest.fixture(scope="module")
@@ -49,28 +80,28 @@ def segments():
 
 
 @pytest.fixture
-def folder(tmp_path, config, params):
-    save_model(tmp_path / "model", config, params, CALIBRATION)
+def folder(tmp_path, config, variables):
+    save_model(tmp_path / "model", config, variables, CALIBRATION)
     return tmp_path / "model"
 
 
-def test_embeddings_are_those_of_front_end_and_encoder(config, params, segments):
+def test_embeddings_are_those_of_front_end_and_encoder(config, variables, segments):
     encoder = build_encoder(config.encoder)
 
     @jax.jit
     def embed(waveforms):
         mels = log_mel(waveforms, sample_rate_hz=8000, **config.features)
-        return encoder.apply({"params": params}, mels)
+        return encoder.apply(variables, mels)
 
     expected = embed(segments[:5])
-    embeddings = Fingerprinter(config, params).embed_segments(segments[:5])
+    embeddings = Fingerprinter(config, variables).embed_segments(segments[:5])
     assert embeddings.dtype == np.float32
     np.testing.assert_allclose(embeddings, expected, atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1.0, atol=1e-5)
 
 
-def test_embedding_is_the_same_alone_in_a_batch_and_on_all_devices(config, params, segments):
-    fingerprinter = Fingerprinter(config, params)
+def test_embedding_is_the_same_alone_in_a_batch_and_on_all_devices(config, variables, segments):
+    fingerprinter = Fingerprinter(config, variables)
     together = fingerprinter.embed_segments(segments)
     assert together.shape == (1030, 16)
     for row in (0, 511, 512, 1023, 1024, 1029):
@@ -84,15 +115,15 @@ def test_embedding_is_the_same_alone_in_a_batch_and_on_all_devices(config, param
 @pytest.mark.parametrize("n_devices", [1, 8])
 @pytest.mark.parametrize("n", [0, 1, 2, 9, 64, 65, 300, 1030])
 def test_batches_cover_every_row_once_with_little_padding(n, n_devices):
-    batches = list(model._batches(n, n_devices))
+    batches = list(model._batches(n, n_devices, (1, 8, 64)))
     covered = [row for start, size, _ in batches for row in range(start, min(n, start + size))]
     assert covered == list(range(n))
     assert sum(size for _, size, _ in batches) <= max(1, 2 * n)
     assert len({size for _, size, _ in batches}) <= 4
 
 
-def test_embed_cuts_audio_by_the_grid(config, params, segments):
-    fingerprinter = Fingerprinter(config, params)
+def test_embed_cuts_audio_by_the_grid(config, variables, segments):
+    fingerprinter = Fingerprinter(config, variables)
     samples = segments[:3].reshape(-1)
     embeddings = fingerprinter.embed(samples)
     assert embeddings.shape == (5, 16)
@@ -101,32 +132,32 @@ def test_embed_cuts_audio_by_the_grid(config, params, segments):
     )
 
 
-def test_no_segments_no_embeddings(config, params):
-    fingerprinter = Fingerprinter(config, params)
+def test_no_segments_no_embeddings(config, variables):
+    fingerprinter = Fingerprinter(config, variables)
     assert fingerprinter.embed(np.zeros(0, np.float32)).shape == (0, 16)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_input_that_is_not_finite_is_refused(config, params, segments, bad):
+def test_input_that_is_not_finite_is_refused(config, variables, segments, bad):
     damaged = segments[:3].copy()
     damaged[1, 17] = bad
     with pytest.raises(ModelError, match="NaN or Inf"):
-        Fingerprinter(config, params).embed_segments(damaged)
+        Fingerprinter(config, variables).embed_segments(damaged)
 
 
 @pytest.mark.parametrize("shape", [(8000,), (2, 7999), (1, 2, 8000)])
-def test_segments_of_another_shape_are_refused(config, params, shape):
+def test_segments_of_another_shape_are_refused(config, variables, shape):
     with pytest.raises(ModelError, match="8000"):
-        Fingerprinter(config, params).embed_segments(np.zeros(shape, np.float32))
+        Fingerprinter(config, variables).embed_segments(np.zeros(shape, np.float32))
 
 
-def test_a_saved_model_comes_back(folder, config, params, segments):
+def test_a_saved_model_comes_back(folder, config, variables, segments):
     loaded = Fingerprinter.load(folder)
-    made = Fingerprinter(config, params)
+    made = Fingerprinter(config, variables)
     np.testing.assert_array_equal(
         loaded.embed_segments(segments[:3]), made.embed_segments(segments[:3])
     )
-    assert loaded.identity == made.identity == identity_of(config, params)
+    assert loaded.identity == made.identity == identity_of(config, variables)
     assert len(loaded.identity) == 16
     assert loaded.calibration == CALIBRATION
     assert (loaded.sample_rate_hz, loaded.embedding_dim) == (8000, 16)
@@ -134,36 +165,107 @@ def test_a_saved_model_comes_back(folder, config, params, segments):
     assert loaded.config.to_dict() == config.to_dict()
 
 
-def test_identity_changes_with_what_defines_a_fingerprint_alone(config, params):
-    identity = identity_of(config, params)
+def test_identity_changes_with_what_defines_a_fingerprint_alone(config, variables):
+    identity = identity_of(config, variables)
     other = tiny_config()
     other.name = "renamed"
     other.training.n_steps = 3
-    assert identity_of(other, params) == identity
+    assert identity_of(other, variables) == identity
     other.segment.hop_s = 0.25
-    assert identity_of(other, params) != identity
-    changed = jax.tree.map(np.array, params)
-    changed["head"]["hidden_bias"][0, 0] += 1e-6
+    assert identity_of(other, variables) != identity
+    changed = jax.tree.map(np.array, variables)
+    changed["params"]["head"]["hidden_bias"][0, 0] += 1e-6
     assert identity_of(config, changed) != identity
 
 
-def test_saving_again_replaces_the_model_and_leaves_nothing_else(folder, config, params):
-    changed = jax.tree.map(lambda x: x + np.float32(1), params)
+def test_models_from_before_keep_their_identity(repository):
+    fingerprinter = Fingerprinter.load(repository / "results" / "nafp_small" / "model")
+    assert fingerprinter.identity == "a41f6910f49b722d"
+    config, variables = fingerprinter.config, fingerprinter._variables
+    assert identity_of(config, variables) == fingerprinter.identity
+    # What it does not state are the values that it was trained with.
+    check_config(config)
+    assert config.spec_augment.hole_mel_fraction == (0.1, 0.5)
+    assert config.search.neighbours == nafp.get_config().search.neighbours
+    assert config.augmentation.get("white_noise") is None
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("features", "mel_scale", "htk"),
+        ("features", "power", 2.0),
+        ("features", "scaling", "linear"),
+    ],
+)
+def test_later_settings_change_the_identity(config, variables, section, key, value):
+    other = tiny_config()
+    other[section][key] = value
+    assert identity_of(other, variables) != identity_of(config, variables)
+
+
+def test_a_crop_and_batch_statistics_change_the_identity(transformer):
+    config, variables, _ = transformer
+    identity = identity_of(config, variables)
+    other = config.copy_and_resolve_references()
+    other.crop = ConfigDict({"n_mels": 8, "n_frames": 8, "mode": "contiguous", "shared": True})
+    assert identity_of(other, variables) != identity
+    changed = jax.tree.map(np.array, variables)
+    changed["batch_stats"]["out_norm"]["mean"][0] += 1e-6
+    assert identity_of(config, changed) != identity
+
+
+def test_batch_statistics_and_hash_head_come_back(tmp_path, transformer, segments):
+    config, variables, head = transformer
+    made = Fingerprinter(config, variables, hash_head=head)
+    assert save_model(tmp_path / "model", config, variables, hash_head=head) == made.identity
+    loaded = Fingerprinter.load(tmp_path / "model")
+    assert loaded.has_codes and loaded.embedding_dim == 12
+    embeddings = made.embed_segments(segments[:3])
+    np.testing.assert_array_equal(loaded.embed_segments(segments[:3]), embeddings)
+    np.testing.assert_array_equal(loaded.codes(embeddings), made.codes(embeddings))
+    without_head = save_model(tmp_path / "without", config, variables)
+    assert without_head == made.identity
+    assert not (tmp_path / "without" / "hash_head.npz").exists()
+
+
+def test_codes_are_those_of_the_head_in_use(transformer, rng):
+    config, variables, head = transformer
+    embeddings = rng.standard_normal((75, 12)).astype(np.float32)
+    codes = Fingerprinter(config, variables, hash_head=head).codes(embeddings)
+    assert codes.dtype == np.float32 and codes.shape == (75, 5)
+    np.testing.assert_allclose(
+        codes, build_hash(config.hash).head().apply(head, embeddings), atol=1e-6
+    )
+    none = Fingerprinter(config, variables, hash_head=head).codes(embeddings[:0])
+    assert none.shape == (0, 5)
+
+
+def test_codes_that_cannot_be_are_refused(config, variables, transformer):
+    with pytest.raises(ModelError, match="'nafp' has no hash head"):
+        Fingerprinter(config, variables).codes(np.zeros((1, 16), np.float32))
+    config, variables, head = transformer
+    with pytest.raises(ModelError, match=r"shape \(1, 16\), but this model makes \(m, 12\)"):
+        Fingerprinter(config, variables, hash_head=head).codes(np.zeros((1, 16), np.float32))
+
+
+def test_saving_again_replaces_the_model_and_leaves_nothing_else(folder, config, variables):
+    changed = jax.tree.map(lambda x: x + np.float32(1), variables)
     identity = save_model(folder, config, changed)
     assert Fingerprinter.load(folder).identity == identity
     assert [path.name for path in folder.parent.iterdir()] == ["model"]
     assert sorted(path.name for path in folder.iterdir()) == ["model.json", "parameters.npz"]
 
 
-def test_saving_never_replaces_a_folder_of_something_else(tmp_path, config, params):
+def test_saving_never_replaces_a_folder_of_something_else(tmp_path, config, variables):
     (tmp_path / "music").mkdir()
     (tmp_path / "music" / "song.wav").write_bytes(b"RIFF")
     with pytest.raises(ModelError, match="music exists and is not a model folder"):
-        save_model(tmp_path / "music", config, params)
+        save_model(tmp_path / "music", config, variables)
     assert (tmp_path / "music" / "song.wav").exists()
 
 
-def test_a_save_that_fails_leaves_the_old_model(folder, config, params, monkeypatch):
+def test_a_save_that_fails_leaves_the_old_model(folder, config, variables, monkeypatch):
     before = Fingerprinter.load(folder).identity
 
     def full_disk(*_args, **_kwargs):
@@ -171,7 +273,7 @@ def test_a_save_that_fails_leaves_the_old_model(folder, config, params, monkeypa
 
     monkeypatch.setattr(np, "savez", full_disk)
     with pytest.raises(OSError, match="No space"):
-        save_model(folder, config, params)
+        save_model(folder, config, variables)
     assert Fingerprinter.load(folder).identity == before
     assert [path.name for path in folder.parent.iterdir()] == ["model"]
 
@@ -204,7 +306,7 @@ def flip_a_byte(path):
         (lambda f: edit_description(f, format="tensorflow"), "another format"),
         (lambda f: edit_description(f, format_version=2), "version 2.*update the program"),
         (lambda f: (f / "model.json").write_text(json.dumps(
-            {"format": model.FORMAT, "format_version": 1})), "calibration is missing"),
+            {"format": model_folder.FORMAT, "format_version": 1})), "calibration is missing"),
         (lambda f: edit_description(f, identity="0" * 16), "is damaged"),
         (lambda f: edit_description(f, config={"name": "x"}), "config is incomplete"),
         (lambda f: edit_description(f, config=None), "config is incomplete"),
@@ -226,10 +328,36 @@ def test_pickled_parameters_are_refused(folder):
         Fingerprinter.load(folder)
 
 
-def test_parameters_of_another_encoder_are_refused(tmp_path, config, params):
-    without_head = {name: value for name, value in params.items() if name != "head"}
-    save_model(tmp_path / "model", config, without_head)
-    with pytest.raises(ModelError, match="parameter head/hidden_bias is None"):
+def test_parameters_of_another_encoder_are_refused(tmp_path, config, variables):
+    params = {name: value for name, value in variables["params"].items() if name != "head"}
+    save_model(tmp_path / "model", config, {"params": params})
+    with pytest.raises(ModelError, match=r"encoder 'nafp' .* params/head/hidden_bias is None"):
+        Fingerprinter.load(tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (lambda f: (f / "batch_stats.npz").unlink(), "is damaged: its parameters are not"),
+        (lambda f: truncate(f / "batch_stats.npz"), "missing or damaged"),
+        (lambda f: (f / "hash_head.npz").unlink(), "hash_head.npz is missing or damaged"),
+        (lambda f: edit_description(f, hash_head_sha256="0" * 64), "hash_head.npz is damaged"),
+        (lambda f: np.savez(f / "hash_head.npz", a=np.zeros(3)), "hash_head.npz is damaged"),
+    ],
+)
+def test_damage_beside_the_parameters_is_refused(tmp_path, transformer, damage, sentence):
+    config, variables, head = transformer
+    save_model(tmp_path / "model", config, variables, hash_head=head)
+    damage(tmp_path / "model")
+    with pytest.raises(ModelError, match=sentence):
+        Fingerprinter.load(tmp_path / "model")
+
+
+def test_a_hash_head_of_another_program_is_refused(tmp_path, transformer):
+    config, variables, head = transformer
+    head = {**head, "params": {**head["params"], "more": np.zeros(2, np.float32)}}
+    save_model(tmp_path / "model", config, variables, hash_head=head)
+    with pytest.raises(ModelError, match=r"not fit the hash head .*params/more is"):
         Fingerprinter.load(tmp_path / "model")
 
 

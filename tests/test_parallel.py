@@ -7,7 +7,8 @@ import sys
 import jax
 import numpy as np
 import pytest
-from test_training import gradients_of_the_big_batch, make_batch, params_of, tiny_config
+from test_train_step import gradients_of_the_big_batch
+from test_training import make_batch, params_of, tiny_config
 
 from fingerprint import parallel
 from fingerprint.errors import ConfigError
@@ -23,7 +24,8 @@ parallel.start_processes(f"127.0.0.1:{port}", 2, int(process_id))
 
 import jax
 from flax import traverse_util
-from test_training import batches_of, gradients_of_first_step, make_batch, tiny_config
+from test_train_step import gradients_of_first_step
+from test_training import batches_of, make_batch, tiny_config
 from fingerprint.training import run
 
 assert (jax.device_count(), jax.local_device_count()) == (4, 2)
