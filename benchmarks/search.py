@@ -1,7 +1,10 @@
-"""What search costs and finds: ScaNN against exact search, and FAISS IVF-PQ where it is installed.
+"""What search costs and finds: every searcher against exact search.
 
-    python benchmarks/search.py                      # 10,000 and 100,000 fingerprints
-    python benchmarks/search.py --sizes 1000000      # a few minutes and 3 GB
+    python benchmarks/search.py                                     # 10,000 and 100,000 rows
+    python benchmarks/search.py --sizes 1000000 --searchers scann   # a few minutes and 3 GB
+
+Those of FAISS are left out where it is not installed. Hash buckets are those of random hyperplanes;
+`candidates.py` measures learnt codes.
 
 The database is made of sequences, as fingerprints are: tracks lie around the centres of a mixture
 and the segments of a track follow each other in an AR(1) process. Neighbours have a cosine of
@@ -18,13 +21,26 @@ import time
 
 import numpy as np
 
-from fingerprint.searchers import ExactSearcher, ScannSearcher
+from fingerprint.searchers import (
+    CandidateSearcher,
+    ExactSearcher,
+    HashBucketSearcher,
+    HashBucketSettings,
+    HnswSearcher,
+    IvfPqSearcher,
+    LshSearcher,
+    ScannSearcher,
+    random_hyperplanes,
+)
 
 CLUSTER_SHARE, TRACK_SHARE, SEGMENT_SHARE = 0.2, 0.2, 0.6
 CORRELATION_OF_NEIGHBOURS = 0.6
 SEGMENTS_PER_TRACK = 240
 N_CLUSTERS = 200
 K = 10
+HASH_BITS = 12
+# Random hyperplanes need so much of the database for about the recall of the others.
+HASH_CANDIDATE_SHARE = 0.2
 
 COLUMNS = (
     "fingerprints",
@@ -35,6 +51,7 @@ COLUMNS = (
     "queries per CPU-s",
     "recall@1",
     "recall@10",
+    "examined",
 )
 
 
@@ -70,33 +87,44 @@ def _unit(vectors):
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
-class FaissSearcher:
-    """IVF-PQ with the settings of NAFP's code: 256 lists, 64 codes of 8 bits, 40 lists probed."""
+def _hash_buckets(vectors):
+    encode = random_hyperplanes(vectors.shape[1], HASH_BITS, seed=0)
+    settings = HashBucketSettings(candidate_share=HASH_CANDIDATE_SHARE)
+    return HashBucketSearcher.build(vectors, encode, settings)
 
-    def __init__(self, vectors):
-        import faiss
 
-        quantizer = faiss.IndexFlatL2(vectors.shape[1])
-        self._index = faiss.IndexIVFPQ(quantizer, vectors.shape[1], 256, 64, 8)
-        self._index.train(vectors[:: max(1, len(vectors) // 100_000)])
-        self._index.add(vectors)
-        self._index.nprobe = 40
-        self.n_bytes = len(faiss.serialize_index(self._index))
+MAKERS = {
+    "exact": ExactSearcher,
+    "scann": ScannSearcher.build,
+    "hash_buckets": _hash_buckets,
+    "lsh": LshSearcher.build,
+    "ivf_pq": IvfPqSearcher.build,
+    "hnsw": HnswSearcher.build,
+}
 
-    def search(self, queries, k):
-        """Ids and distances ``(m, k)``."""
-        distances, ids = self._index.search(queries, k)
-        return ids, distances
+
+def _available() -> list[str]:
+    needed = {"scann": "scann", "ivf_pq": "faiss", "hnsw": "faiss"}
+    return [name for name in MAKERS if importlib.util.find_spec(needed.get(name, "numpy"))]
 
 
 def _bytes_of(searcher, vectors):
-    if isinstance(searcher, FaissSearcher):
-        return searcher.n_bytes
     if isinstance(searcher, ExactSearcher):
         return vectors.nbytes
+    if isinstance(searcher, LshSearcher):
+        return searcher.n_bytes
     with tempfile.TemporaryDirectory() as folder:
         searcher.save(pathlib.Path(folder) / "index")
         return sum(path.stat().st_size for path in pathlib.Path(folder).rglob("*"))
+
+
+def _examined(searcher, queries):
+    """Share of the database whose inner products are computed; other searchers do not tell."""
+    if isinstance(searcher, ExactSearcher):
+        return "1.000"
+    if not isinstance(searcher, CandidateSearcher):
+        return "-"
+    return f"{searcher.search_counted(queries, K)[2].mean() / searcher.n:.3f}"
 
 
 def measure(make, vectors, queries, truth) -> list[str]:
@@ -129,6 +157,7 @@ def measure(make, vectors, queries, truth) -> list[str]:
         f"{queries_per_cpu_s:,.0f}",
         f"{np.mean(ids[:, 0] == truth[:, 0]):.3f}",
         f"{found:.3f}",
+        _examined(searcher, queries),
     ]
 
 
@@ -141,18 +170,16 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--dim", type=int, default=128)
     parser.add_argument("--cosine", type=float, default=0.6)
     parser.add_argument("--queries", type=int, default=1000)
+    parser.add_argument("--searchers", nargs="+", choices=MAKERS, default=_available())
     arguments = parser.parse_args(argv)
 
-    makers = {"exact": ExactSearcher, "ScaNN": ScannSearcher.build}
-    if importlib.util.find_spec("faiss"):
-        makers["FAISS IVF-PQ"] = FaissSearcher
     print(f"| {' | '.join(COLUMNS)} |\n|{' ---: |' * len(COLUMNS)}")
     for n in arguments.sizes:
         vectors = sequence_vectors(n, arguments.dim)
         queries = noised_queries(vectors, arguments.queries, arguments.cosine)
         truth, _ = ExactSearcher(vectors).search(queries, K)
-        for name, make in makers.items():
-            row = [f"{n:,}", name, *measure(make, vectors, queries, truth)]
+        for name in arguments.searchers:
+            row = [f"{n:,}", name, *measure(MAKERS[name], vectors, queries, truth)]
             print(f"| {' | '.join(row)} |", flush=True)
 
 

@@ -21,12 +21,14 @@ class Searcher(abc.ABC):
     """Finds the rows of a database ``(n, dim)`` with the largest inner product.
 
     Attributes:
-        n: rows of the database.
+        n: rows of the database, removed ones included.
         dim: components of each row.
     """
 
     n: int
     dim: int
+    # Which rows are removed, (n,) bool; None as long as none is.
+    _removed: np.ndarray | None = None
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Find the ``k`` nearest rows of each query, best first.
@@ -44,21 +46,80 @@ class Searcher(abc.ABC):
         Raises:
             SearchError: wrong shape or type, NaN, infinite or huge values, or k below 1.
         """
-        check_neighbours(k)
-        queries = _check_queries(queries, self.dim)
-        ids = np.full((len(queries), k), -1, np.int64)
-        scores = np.full((len(queries), k), -np.inf, np.float32)
-        directed = np.flatnonzero(np.linalg.norm(queries, axis=1) >= SMALLEST_NORM)
+        queries, directed = self._check(queries, k)
+        ids, scores = no_neighbours(len(queries), k)
         n_found = min(k, self.n)
         if n_found and len(directed):
-            ids[directed, :n_found], scores[directed, :n_found] = self._nearest(
+            ids[directed, :n_found], scores[directed, :n_found] = self._nearest_present(
                 queries[directed], n_found
             )
         return ids, scores
 
+    def remove(self, ids: np.ndarray) -> None:
+        """Never return these rows again; removing a row twice is harmless.
+
+        The rows stay in the index and keep their numbers and their memory. A query among whose k
+        nearest are removed rows is searched again for twice as many neighbours, and so on: this
+        costs nothing where few rows are removed and a few times as much where many are; then
+        build a new index of the rows that are left.
+
+        Args:
+            ids: numbers of rows ``(m,)``, from 0 to n - 1.
+
+        Raises:
+            SearchError: they are no integers, or there are no such rows.
+        """
+        ids = np.atleast_1d(np.asarray(ids))
+        if not ids.size:
+            return
+        if not np.issubdtype(ids.dtype, np.integer) or ids.ndim != 1:
+            raise SearchError(
+                f"The rows to remove are {ids.dtype} of shape {ids.shape}, but they are named by "
+                "their numbers, a list of integers."
+            )
+        missing = ids[(ids < 0) | (ids >= self.n)]
+        if len(missing):
+            raise SearchError(
+                f"Row {missing[0]} cannot be removed: the database has {self.n} rows, numbered "
+                "from 0."
+            )
+        if self._removed is None:
+            self._removed = np.zeros(self.n, bool)
+        self._removed[ids] = True
+
     @abc.abstractmethod
     def _nearest(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Search for checked queries ``(m >= 1, dim)``, where 1 <= k <= n."""
+        """Search for checked queries ``(m >= 1, dim)``, where 1 <= k <= n, removed rows or not."""
+
+    def _check(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The queries ``(m, dim)`` float32, and the numbers of those that have a direction."""
+        check_neighbours(k)
+        queries = _check_queries(queries, self.dim)
+        return queries, np.flatnonzero(np.linalg.norm(queries, axis=1) >= SMALLEST_NORM)
+
+    def _nearest_present(self, queries, k):
+        """As `_nearest`, but without removed rows."""
+        if self._removed is None:
+            return self._nearest(queries, k)
+        ids, scores = no_neighbours(len(queries), k)
+        unanswered, n_fetched = np.arange(len(queries)), k
+        while len(unanswered):
+            found_ids, found_scores = self._nearest(queries[unanswered], n_fetched)
+            is_removed = (found_ids >= 0) & self._removed[found_ids]
+            found_ids[is_removed], found_scores[is_removed] = -1, -np.inf
+            present_first = np.argsort(found_ids < 0, axis=1, kind="stable")[:, :k]
+            ids[unanswered] = np.take_along_axis(found_ids, present_first, 1)
+            scores[unanswered] = np.take_along_axis(found_scores, present_first, 1)
+            if n_fetched == self.n:
+                break
+            crowded_out = is_removed.any(axis=1) & (ids[unanswered, -1] < 0)
+            unanswered, n_fetched = unanswered[crowded_out], min(self.n, 2 * n_fetched)
+        return ids, scores
+
+
+def no_neighbours(n_queries: int, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Ids and scores ``(n_queries, k)`` of neighbours that do not exist."""
+    return np.full((n_queries, k), -1, np.int64), np.full((n_queries, k), -np.inf, np.float32)
 
 
 def check_neighbours(k: int) -> None:

@@ -8,20 +8,26 @@ import shutil
 import tempfile
 from collections.abc import Callable
 
+import numpy as np
+
 from fingerprint.searchers.contract import SearchError
 
-FORMAT = "fingerprint-scann-index"
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
+_ROWS_IN_DIGEST = 256
 
 
 def write_index_folder(
-    folder: str | os.PathLike, write_files: Callable[[pathlib.Path], None], description: dict
+    folder: str | os.PathLike,
+    kind: str,
+    write_files: Callable[[pathlib.Path], None],
+    description: dict,
 ) -> None:
     """Replace ``folder`` by one with new files and a manifest of their SHA-256 digests.
 
     Args:
         folder: created with its parents; an index that it already holds is replaced.
+        kind: of index; only what asks for this kind can read it.
         write_files: writes the files into the empty folder that it is given.
         description: JSON-able; ``read_index_folder`` returns it.
 
@@ -39,7 +45,7 @@ def write_index_folder(
         written.mkdir()
         write_files(written)
         manifest = {
-            "format": FORMAT,
+            "format": _format(kind),
             "format_version": FORMAT_VERSION,
             "description": description,
             "files": {path.name: _digest(path) for path in sorted(written.iterdir())},
@@ -52,8 +58,8 @@ def write_index_folder(
         shutil.rmtree(work, ignore_errors=True)
 
 
-def read_index_folder(folder: str | os.PathLike) -> dict:
-    """Check every file of an index folder and return its description.
+def read_index_folder(folder: str | os.PathLike, kind: str) -> dict:
+    """Check every file of an index folder of this kind and return its description.
 
     Raises:
         SearchError: the folder is missing, foreign, damaged or of another format version.
@@ -67,10 +73,10 @@ def read_index_folder(folder: str | os.PathLike) -> dict:
         raise SearchError(
             f"{folder} holds no search index that can be read; build it again."
         ) from error
-    if found != (FORMAT, FORMAT_VERSION):
+    if found != (_format(kind), FORMAT_VERSION):
         raise SearchError(
             f"{folder} holds {found[0]!r} of format version {found[1]!r}, but this program reads "
-            f"{FORMAT!r} of version {FORMAT_VERSION}; build it again."
+            f"{_format(kind)!r} of version {FORMAT_VERSION}; build it again."
         )
     # ScaNN would unpickle a file of a certain name if somebody added it.
     if {path.name for path in folder.iterdir()} != {*digests, MANIFEST}:
@@ -80,6 +86,21 @@ def read_index_folder(folder: str | os.PathLike) -> dict:
         if path.suffix == ".pkl" or not path.is_file() or _digest(path) != digest:
             raise SearchError(f"{path} is damaged or foreign; build the index again.")
     return description
+
+
+def digest_of_rows(vectors: np.ndarray) -> str:
+    """Digest of the shape and of rows spread evenly over a database ``(n, dim)``."""
+    sample = np.ascontiguousarray(vectors[sampled_rows(len(vectors))], np.float32)
+    return hashlib.sha256(repr(vectors.shape).encode() + sample.tobytes()).hexdigest()
+
+
+def sampled_rows(n: int) -> np.ndarray:
+    """Numbers of at most 256 rows, spread evenly over ``n``."""
+    return np.linspace(0, n - 1, min(n, _ROWS_IN_DIGEST)).astype(np.int64)
+
+
+def _format(kind):
+    return f"fingerprint-{kind}-index"
 
 
 def _digest(path):

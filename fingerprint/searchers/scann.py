@@ -9,7 +9,6 @@ passed on before it has been checked here, and no padding comes out.
 """
 
 import dataclasses
-import hashlib
 import math
 import os
 import sys
@@ -18,14 +17,18 @@ import threading
 import numpy as np
 
 from fingerprint.searchers.contract import Searcher, SearchError, check_vectors
-from fingerprint.searchers.index_folder import read_index_folder, write_index_folder
+from fingerprint.searchers.index_folder import (
+    digest_of_rows,
+    read_index_folder,
+    write_index_folder,
+)
 
+KIND = "scann"
 # Anisotropic hashing trains codebooks of this many entries and needs as many rows.
 FEWEST_ROWS = 16
 _LARGEST_INTEGER = 2**31 - 1
 _REORDERED_PER_NEIGHBOUR = 5
 _CANDIDATES_PER_NEIGHBOUR = 4
-_ROWS_IN_DIGEST = 256
 _PRECISIONS = ("float32", "bfloat16", "int8")
 _import_lock = threading.Lock()
 
@@ -155,7 +158,7 @@ class ScannSearcher(Searcher):
             index = plan.build()
         except RuntimeError as error:
             raise SearchError(f"ScaNN could not build the index: {error}") from error
-        return cls(index, *vectors.shape, settings, _digest_of_rows(vectors))
+        return cls(index, *vectors.shape, settings, digest_of_rows(vectors))
 
     def _nearest(self, queries, k):
         settings = self.settings
@@ -196,6 +199,7 @@ class ScannSearcher(Searcher):
         del settings["n_threads"]  # of this machine, not of the index
         write_index_folder(
             folder,
+            KIND,
             lambda path: self._index.serialize(str(path), relative_path=True),
             {"settings": settings, "database_sha256": self._database_digest},
         )
@@ -219,7 +223,7 @@ class ScannSearcher(Searcher):
                 or the settings are of an index that is built differently.
             ScannUnavailableError: ScaNN cannot be imported.
         """
-        description = read_index_folder(folder)
+        description = read_index_folder(folder, KIND)
         ops, _ = _import_scann()
         try:
             saved = ScannSettings(**description["settings"])
@@ -228,7 +232,7 @@ class ScannSearcher(Searcher):
             raise SearchError(
                 f"The manifest of {folder} is damaged ({error}); build it again."
             ) from error
-        if digest != _digest_of_rows(vectors):
+        if digest != digest_of_rows(vectors):
             raise SearchError(f"The search index {folder} is of another database; build it again.")
         if settings is not None and settings != saved.searching_like(settings):
             raise SearchError(
@@ -263,13 +267,6 @@ def _plan(vectors, settings):
             quantize=builder.ReorderType[settings.reorder_precision.upper()],
         )
     )
-
-
-def _digest_of_rows(vectors):
-    """Digest of the shape and of rows spread evenly over the database."""
-    rows = np.linspace(0, len(vectors) - 1, min(len(vectors), _ROWS_IN_DIGEST)).astype(np.int64)
-    sample = np.ascontiguousarray(vectors[rows], np.float32)
-    return hashlib.sha256(repr(vectors.shape).encode() + sample.tobytes()).hexdigest()
 
 
 def _import_scann():
