@@ -7,14 +7,14 @@ never runs over its borders, and a query may overhang the track at both ends. Wh
 systems compare instead of the score decides before it:
 
     diagonal      nothing: the largest score wins
-    vote          the track that most neighbours lie in; within it, the start that most segments
-                  propose (as in the code that came with Singh et al., arXiv 2210.08624)
-    consensus     the start that most segments propose, whatever else its track was proposed for
-                  (with one neighbour for each segment that of Singh et al., arXiv 2211.11060)
+    vote          segments that propose the same start (Singh et al., arXiv 2210.08624; with one
+                  neighbour for each segment the consensus of arXiv 2211.11060)
+    track_vote    neighbours that lie in the same track; within it, segments that propose the same
+                  start (the code that came with arXiv 2210.08624)
     best_segment  the largest inner product of any single segment (Rice)
 
-Vote and consensus differ also with one neighbour for each segment: stray neighbours at many places
-of one track outvote fewer that agree on a place in another.
+Counting tracks first is the weaker rule, also with one neighbour for each segment: stray
+neighbours at many places of one track outvote fewer that agree on a place in another.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ import numpy as np
 
 from fingerprint.searchers import SearchError
 
-METHODS = ("diagonal", "vote", "consensus", "best_segment")
+METHODS = ("diagonal", "vote", "track_vote", "best_segment")
 
 # Rows of the store that are read to score one query: a quarter of a second's work. Queries of up
 # to 100 segments stay below it with four shifts and 20 neighbours, so that nothing is left out.
@@ -172,9 +172,9 @@ def _proposals(candidate_ids, first_rows, n_rows) -> tuple[_Proposals, _Candidat
 
 def _merits(method, proposals, candidates, queries, vectors) -> np.ndarray:
     """What the method compares before the score, ``(p,)``."""
-    if method == "consensus":
-        return proposals.votes
     if method == "vote":
+        return proposals.votes
+    if method == "track_vote":
         track_votes = np.bincount(proposals.tracks, weights=proposals.votes)[proposals.tracks]
         return track_votes * (1 + proposals.votes.max(initial=0)) + proposals.votes
     merits = np.zeros(len(proposals.votes))

@@ -8,11 +8,13 @@ import soundfile
 from fingerprint_configs import nafp
 
 from fingerprint import cli, neural_recognizer
+from fingerprint.alignment import Hypothesis
 from fingerprint.audio import AudioError
 from fingerprint.errors import FingerprintError
-from fingerprint.identification import MAX_QUERY_S, Match
+from fingerprint.identification import MAX_QUERY_S, Identification, Match
+from fingerprint.landmark_settings import PRESETS
 from fingerprint.music_synthesis import synthesize_track
-from fingerprint.neural_recognizer import match_threshold
+from fingerprint.neural_recognizer import match_threshold, shuffle_top
 from fingerprint.recognizer import (
     LandmarkRecognizer,
     NeuralRecognizer,
@@ -38,15 +40,16 @@ class WaveformFingerprinter:
     calibration = None
     has_codes = False
 
-    def __init__(self, identity):
+    def __init__(self, identity, **search):
         self.identity = identity
         self.config = nafp.get_config()
+        self.config.search.update(search)
         rng = np.random.default_rng(0)
         self._projection = rng.normal(size=(self.grid.n_samples, self.embedding_dim))
 
     @classmethod
     def load(cls, folder):
-        return cls((Path(folder) / "model.json").read_text())
+        return cls(**json.loads((Path(folder) / "model.json").read_text()))
 
     def embed_segments(self, segments):
         projected = segments @ self._projection
@@ -61,20 +64,20 @@ def quick_network():
         yield
 
 
+def write_model(folder, **description):
+    folder.mkdir(parents=True)
+    (folder / "model.json").write_text(json.dumps(description))
+    return folder
+
+
 @pytest.fixture(scope="module")
 def model_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("trained") / "model"
-    folder.mkdir()
-    (folder / "model.json").write_text("one")
-    return folder
+    return write_model(tmp_path_factory.mktemp("trained") / "model", identity="one")
 
 
 @pytest.fixture(scope="module")
 def other_model_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("other") / "model"
-    folder.mkdir()
-    (folder / "model.json").write_text("another")
-    return folder
+    return write_model(tmp_path_factory.mktemp("other") / "model", identity="another")
 
 
 @pytest.fixture(scope="module")
@@ -90,16 +93,20 @@ def music(tmp_path_factory, audio):
     return folder
 
 
+METHODS = ("landmarks", "neural", "spectral_hash")
+
+
 @pytest.fixture(scope="module")
 def indexes(tmp_path_factory, music, model_folder):
     folder = tmp_path_factory.mktemp("indexes")
-    for method, model in (("landmarks", None), ("neural", model_folder)):
-        recognizer = create_or_open(folder / method, model=model)
+    for method in METHODS:
+        model = model_folder if method == "neural" else None
+        recognizer = create_or_open(folder / method, method=method, model=model)
         recognizer.add_files([music], progress=False)
     return folder
 
 
-@pytest.fixture(params=["landmarks", "neural"])
+@pytest.fixture(params=METHODS)
 def index(request, indexes, tmp_path):
     """The folder of an index of all tracks, by each method, that a test may change."""
     return shutil.copytree(indexes / request.param, tmp_path / "songs.index")
@@ -108,16 +115,72 @@ def index(request, indexes, tmp_path):
 # ----------------------------------------------------------------------------- the contract
 
 
+def assert_found_at_its_second(recognizer, track, samples):
+    """An excerpt of a track of the index is called a match, at the right place."""
+    answer = recognizer.identify(samples[4 * RATE_HZ : 9 * RATE_HZ], sample_rate_hz=RATE_HZ)
+    best = answer.matches[0]
+    assert (answer.verdict, best.track) == ("match", str(track))
+    assert best.reference_start_s == pytest.approx(4.0, abs=0.05)
+    assert best.reference_end_s == pytest.approx(9.0, abs=0.05)
+    assert (best.query_start_s, best.query_end_s) == (0.0, 5.0)
+
+
 def test_every_track_is_found_at_its_second(index, audio, music):
     recognizer = open_recognizer(index)
     for i, samples in enumerate(audio):
-        answer = recognizer.identify(samples[4 * RATE_HZ : 9 * RATE_HZ], sample_rate_hz=RATE_HZ)
-        best = answer.matches[0]
-        assert answer.verdict == "match"
-        assert best.track == str(music / f"{i}.wav")
-        assert best.reference_start_s == pytest.approx(4.0, abs=0.05)
-        assert best.reference_end_s == pytest.approx(9.0, abs=0.05)
-        assert (best.query_start_s, best.query_end_s) == (0.0, 5.0)
+        assert_found_at_its_second(recognizer, music / f"{i}.wav", samples)
+
+
+def test_an_unknown_recording_is_no_match_and_ranks_below_known_ones(index, audio):
+    recognizer = open_recognizer(index)
+    best_known = min(
+        recognizer.identify(samples[: 5 * RATE_HZ], sample_rate_hz=RATE_HZ).matches[0].score
+        for samples in audio
+    )
+    for seed in (100, 101, 102):
+        unknown = synthesize_track(seed, 5.0, RATE_HZ)
+        answer = recognizer.identify(unknown, sample_rate_hz=RATE_HZ)
+        assert answer.verdict == "no_match"
+        assert all(match.score < best_known for match in answer.matches)
+
+
+def test_an_empty_index_and_one_opened_again(index, audio, music):
+    recognizer = open_recognizer(index)
+    track = str(music / "0.wav")
+    recognizer.remove([str(music / f"{i}.wav") for i in range(N_TRACKS)])
+    clip = audio[0][: 5 * RATE_HZ]
+    nothing = Identification("no_match", [])
+    assert recognizer.identify(clip, sample_rate_hz=RATE_HZ) == nothing
+    assert open_recognizer(index).identify(clip, sample_rate_hz=RATE_HZ) == nothing
+    recognizer.add_files([track], progress=False)
+    matches = open_recognizer(index).identify(clip, sample_rate_hz=RATE_HZ).matches
+    assert [match.track for match in matches] == [track]
+
+
+@pytest.mark.parametrize("preset", [preset for preset in PRESETS if preset != "default"])
+def test_every_preset_finds_tracks_at_their_second(preset, audio, music, tmp_path):
+    recognizer = LandmarkRecognizer.create(tmp_path / "i", preset=preset)
+    recognizer.add_files([music / "0.wav", music / "1.wav", music / "2.wav"], progress=False)
+    assert_found_at_its_second(open_recognizer(tmp_path / "i"), music / "1.wav", audio[1])
+
+
+SEARCHES = [
+    {"alignment": "vote", "neighbours": 5, "n_shifts": 1},
+    {"alignment": "vote", "neighbours": 1, "n_shifts": 1},
+    {"alignment": "track_vote", "neighbours": 1, "n_shifts": 2},
+    {"alignment": "best_segment", "neighbours": 3, "n_shifts": 2},
+]
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+def test_every_alignment_finds_tracks_at_their_second(search, audio, music, tmp_path):
+    model = write_model(tmp_path / "model", identity="one", **search)
+    recognizer = NeuralRecognizer.create(tmp_path / "i", model)
+    recognizer.add_files([music], progress=False)
+    for i, samples in enumerate(audio):
+        assert_found_at_its_second(recognizer, music / f"{i}.wav", samples)
+    unknown = synthesize_track(100, 5.0, RATE_HZ)
+    assert recognizer.identify(unknown, sample_rate_hz=RATE_HZ).verdict == "no_match"
 
 
 def test_candidates_are_distinct_tracks_best_first(index, audio):
@@ -310,6 +373,86 @@ def test_shifts_find_queries_between_two_segments(indexes, audio, music):
         assert best.reference_start_s == pytest.approx(start_s, abs=0.001)
         # All but the last segment fit, which a shift moves beyond the query's end.
         assert best.score > 6 / 7 - 0.05
+
+
+def test_a_query_is_fingerprinted_and_searched_as_its_model_says(audio, music, tmp_path):
+    model = write_model(tmp_path / "model", identity="one", n_shifts=3, neighbours=2)
+    recognizer = NeuralRecognizer.create(tmp_path / "i", model)
+    recognizer.add_files([music / "0.wav", music / "1.wav"], progress=False)
+    start = round((3 + 1 / 3) * RATE_HZ)
+    clip = audio[1][start : start + 4 * RATE_HZ]
+    best = recognizer.identify(clip, sample_rate_hz=RATE_HZ).matches[0]
+    # A third of a hop before the next segment of the track: found at its place by 2 of 3 shifts.
+    assert best.reference_start_s == pytest.approx(3 + 1 / 3, abs=0.001)
+    searched = []
+    searcher = recognizer._open_searcher()
+    search = searcher.search
+    searcher.search = lambda queries, k: searched.append((len(queries), k)) or search(queries, k)
+    recognizer.identify(clip, sample_rate_hz=RATE_HZ)
+    assert searched == [(3 * 7, 2)]
+
+
+def test_the_best_tracks_are_shuffled_where_the_model_says_so(indexes, audio):
+    ordered, shuffled = (open_recognizer(indexes / "neural") for _ in range(2))
+    shuffled.fingerprinter.config.search.shuffled_top = 3
+    places = []
+    for samples in audio:
+        clip = samples[: 2 * RATE_HZ]
+        best_first, found = (
+            [match.track for match in each.identify(clip, sample_rate_hz=RATE_HZ).matches]
+            for each in (ordered, shuffled)
+        )
+        assert set(found[:3]) == set(best_first[:3])
+        assert found[3:] == best_first[3:]
+        (first,) = shuffled.identify(clip, 1, sample_rate_hz=RATE_HZ).matches
+        assert first.track == found[0]
+        places.append(best_first.index(found[0]))
+    assert len(set(places)) > 1
+
+
+def test_each_of_the_shuffled_tracks_is_first_as_often(rng):
+    """Rice's search, of which the first answer is any of the three best."""
+    hypotheses = [Hypothesis(track, 0, 0, 0.5, 1, 1) for track in range(5)]
+    queries = rng.normal(size=(600, 8)).astype(np.float32)
+    found = [[h.track for h in shuffle_top(hypotheses, 3, query)] for query in queries]
+    assert found == [[h.track for h in shuffle_top(hypotheses, 3, query)] for query in queries]
+    assert {tuple(each[3:]) for each in found} == {(3, 4)}
+    counts = np.bincount([each[0] for each in found])
+    assert len(counts) == 3 and counts.min() > 160
+    assert shuffle_top(hypotheses, 0, queries[0]) == hypotheses
+    assert shuffle_top([], 3, queries[0]) == []
+
+
+def test_the_memory_of_a_query_is_bounded(indexes, audio, monkeypatch):
+    recognizer = open_recognizer(indexes / "neural")
+    clip = audio[2][: 9 * RATE_HZ]
+    expected = recognizer.identify(clip, sample_rate_hz=RATE_HZ)
+    sizes = []
+    embed = recognizer.fingerprinter.embed_segments
+    recognizer.fingerprinter.embed_segments = lambda each: sizes.append(len(each)) or embed(each)
+    monkeypatch.setattr(neural_recognizer, "MAX_BATCH_SAMPLES", 15 * RATE_HZ)
+    answer = recognizer.identify(clip, sample_rate_hz=RATE_HZ)
+    assert sizes == [12] * 5 + [8]
+    assert [match.track for match in answer.matches] == [match.track for match in expected.matches]
+    for match, same in zip(answer.matches, expected.matches, strict=True):
+        assert match.score == pytest.approx(same.score, abs=1e-5)
+
+
+def test_hash_buckets_take_the_codes_of_the_model(indexes, audio, music, monkeypatch):
+    recognizer = open_recognizer(indexes / "neural", searcher="hash_buckets")
+    with pytest.raises(SearchError, match="no hash head"):
+        recognizer.identify(audio[1][: 3 * RATE_HZ])
+    encoded = []
+
+    def codes(self, embeddings):
+        encoded.append(len(embeddings))
+        return embeddings[:, :4] / np.linalg.norm(embeddings[:, :4], axis=1, keepdims=True)
+
+    monkeypatch.setattr(WaveformFingerprinter, "codes", codes, raising=False)
+    monkeypatch.setattr(WaveformFingerprinter, "has_codes", True)
+    recognizer = open_recognizer(indexes / "neural", searcher="hash_buckets")
+    assert_found_at_its_second(recognizer, music / "3.wav", audio[3])
+    assert encoded[0] == recognizer.store.n_rows
 
 
 def run(capsys, *arguments):
