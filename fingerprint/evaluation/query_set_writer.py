@@ -23,8 +23,10 @@ from fingerprint.evaluation.query_sets import (
     FORMAT_VERSION,
     RECIPES,
     TRUTH,
+    LabelledQuery,
     QuerySet,
     to_int16,
+    truth_of,
 )
 from fingerprint.evaluation.query_settings import (
     CONDITIONS,
@@ -77,20 +79,41 @@ def write_query_set(
             f"None of the {len(sources[askable.index([])])} recordings lasts as long as a query "
             f"({settings.n_longest / settings.sample_rate_hz:g} s, times the speed): ask for less."
         )
+    n_asked = sum(map(len, askable))
+    n_files = {"asked": n_asked, "too_short": sum(map(len, sources)) - n_asked}
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.with_name(f".{folder.name}.{os.getpid()}")
     partial.mkdir()
     try:
-        n_files = {
-            "asked": sum(map(len, askable)),
-            "too_short": sum(map(len, sources)) - sum(map(len, askable)),
-        }
-        _write(partial, settings, askable, audio, n_files, progress)
+        n_queries = _write_queries(partial, settings, askable, audio, progress)
+        _write_description(partial, settings, audio, n_queries, n_files)
         partial.rename(folder)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return QuerySet.open(folder)
+
+
+def queries_on_the_fly(
+    settings: QuerySettings, sources: Sequence[Sequence[str]]
+) -> Iterator[LabelledQuery]:
+    """The same queries without a folder, and without rounding them to 16 bits.
+
+    Args:
+        sources: paths of recordings, in place of those that ``settings`` names: a list for each
+            of ``queries_from`` and ``unknown``, none of them empty.
+
+    Raises:
+        FingerprintError: as `write_query_set`, and where a recording is too short.
+    """
+    read = AudioReader()
+    for recipe in _all_recipes(settings, sources, settings.surroundings(), read):
+        cells = dict.fromkeys(COLUMNS) | _row(recipe, "", settings)
+        row = {name: "" if cell is None else str(cell) for name, cell in cells.items()}
+        truth = truth_of(row, os.path.realpath)
+        fields = {field.name: getattr(truth, field.name) for field in dataclasses.fields(truth)}
+        samples = synthesise(recipe, read)
+        yield LabelledQuery(**fields, samples=samples, sample_rate_hz=recipe.sample_rate_hz)
 
 
 def duration_of(path: str) -> float:
@@ -106,14 +129,14 @@ def _long_enough(paths: Sequence[str], settings: QuerySettings) -> list[str]:
     return [os.path.realpath(path) for path in paths if duration_of(path) >= longest_s]
 
 
-def _write(
+def _write_queries(
     folder: Path,
     settings: QuerySettings,
     sources: Sequence[Sequence[str]],
     audio: str,
-    n_files: dict[str, int],
     progress: bool,
-) -> None:
+) -> int:
+    """Write truth, recipes and audio; returns the number of queries."""
     root = _common_folder(settings)
     surroundings = _with_real_paths(settings.surroundings())
     n_conditions = len(settings.conditions(with_noise=bool(surroundings.noises)))
@@ -139,6 +162,14 @@ def _write(
             portable = recipe.with_paths(lambda path: Path(os.path.relpath(path, root)).as_posix())
             table.writerow(_row(portable, name, settings))
             lines.write(json.dumps(dataclasses.asdict(portable), ensure_ascii=False) + "\n")
+    return n_queries
+
+
+def _write_description(
+    folder: Path, settings: QuerySettings, audio: str, n_queries: int, n_files: dict[str, int]
+) -> None:
+    # Seen from the folder, so that a set stays whole where it is moved with its collection.
+    root = os.path.relpath(_common_folder(settings), os.path.realpath(folder))
     description = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -147,7 +178,7 @@ def _write(
         "n_queries": n_queries,
         "n_files": n_files,
         "audio": audio,
-        "root": Path(os.path.relpath(root, os.path.realpath(folder))).as_posix(),
+        "root": Path(root).as_posix(),
         "version": fingerprint.__version__,
         "commit": _commit(),
     }

@@ -11,10 +11,11 @@ Paths in the table and the recipes are relative to a root, that of the audio col
 import csv
 import dataclasses
 import hashlib
+import itertools
 import json
 import math
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,7 @@ class QuerySet:
         self.folder = folder
         self.root = root
         self.description = description
+        self._from_recipes = description.get("audio") == "recipe"
         self._n, self.identity = self._check()
 
     @classmethod
@@ -129,16 +131,15 @@ class QuerySet:
             QueryError: what a recipe needs is not where it was.
         """
         read = AudioReader()
-        recipes = self._recipes()
+        recipes = self._recipes() if self._from_recipes else itertools.repeat(None)
         for row in self._rows():
-            recipe = None if row.get("audio") or recipes is None else next(recipes)
-            truth = self._truth(row)
+            truth, recipe = self._truth(row), next(recipes, None)
             if truth.id in skip:
                 continue
-            if recipe is None:
+            if not self._from_recipes:
                 samples, rate_hz = _read_query(self._audio(row))
             else:
-                self._check_sources(recipe)
+                self._check_recipe(recipe, truth)
                 samples = to_int16(synthesise(recipe, read)) * _INT16_SCALE
                 rate_hz = recipe.sample_rate_hz
             fields = {field.name: getattr(truth, field.name) for field in dataclasses.fields(truth)}
@@ -154,68 +155,77 @@ class QuerySet:
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise QueryError(f"{path} cannot be read as a CSV table: {error}.") from error
 
-    def _recipes(self) -> Iterator[Recipe] | None:
-        """The recipes of a set without audio, with full paths."""
+    def _recipes(self) -> Iterator[Recipe]:
+        """The recipes in the order of the table, with full paths."""
         path = self.folder / RECIPES
-        if not path.exists() or self.description.get("audio") != "recipe":
-            return None
-        return map(self._recipe, path.open(encoding="utf-8"))
-
-    def _recipe(self, line: str) -> Recipe:
         try:
-            recipe = Recipe.from_dict(json.loads(line))
-        except (ValueError, TypeError, KeyError) as error:
-            raise QueryError(
-                f"{self.folder / RECIPES} is damaged: make the set of queries again."
-            ) from error
-        return recipe.with_paths(self._full_path)
+            with path.open(encoding="utf-8") as lines:
+                for line in lines:
+                    yield Recipe.from_dict(json.loads(line)).with_paths(self._full_path)
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise QueryError(f"{path} is damaged: make the set of queries again.") from error
 
     def _full_path(self, path: str) -> str:
         return os.path.normpath(self.root / path)
 
     def _truth(self, row: dict[str, str]) -> Truth:
-        used = ("query", "audio", "track", "start_s", "duration_s")
-        conditions = {name: _value(cell) for name, cell in row.items() if name and name not in used}
-        start_s, duration_s = (_value(row.get(name)) for name in ("start_s", "duration_s"))
-        track = self._full_path(row["track"]) if row["track"] else None
-        return Truth(row["query"], track, start_s, duration_s, conditions)
+        return truth_of(row, self._full_path)
 
     def _audio(self, row: dict[str, str]) -> Path:
         return self.folder / (row.get("audio") or row["query"])
 
     def _check(self) -> tuple[int, str]:
         """Read the whole table once: the number of its queries, and the identity of the set."""
-        path, seen = self.folder / TRUTH, set()
-        made_from_recipes = self.description.get("audio") == "recipe"
+        names: set[str] = set()
         for number, row in enumerate(self._rows(), 2):
-            missing = [name for name in ("query", "track") if row.get(name) is None]
-            if missing:
-                raise QueryError(f"{path} has no column {missing[0]!r} in line {number}.")
-            if not row["query"] or row["query"] in seen:
-                raise QueryError(f"{path}, line {number}: {row['query']!r} is no new query's name.")
-            seen.add(row["query"])
-            for name in ("start_s", "duration_s"):
-                value = _value(row.get(name))
-                if isinstance(value, str) or (value is not None and value < 0):
-                    raise QueryError(f"{path}, line {number}: {name} {value!r} is no time.")
-            if not made_from_recipes and not self._audio(row).is_file():
-                raise QueryError(f"{path}, line {number}: {self._audio(row)} does not exist.")
-        if not seen or len(seen) != self.description.get("n_queries", len(seen)):
-            raise QueryError(f"{path} holds {len(seen)} queries: some are missing; make it again.")
+            self._check_row(row, f"{self.folder / TRUTH}, line {number}", names)
+            names.add(row["query"])
+        if not names or len(names) != self.description.get("n_queries", len(names)):
+            raise QueryError(
+                f"{self.folder / TRUTH} holds {len(names)} queries, and some are missing: make "
+                "the set again."
+            )
         digest = hashlib.sha256()
         for name in (TRUTH, RECIPES):
             if (self.folder / name).exists():
                 with open(self.folder / name, "rb") as file:
                     digest.update(hashlib.file_digest(file, "sha256").digest())
-        return len(seen), digest.hexdigest()[:16]
+        return len(names), digest.hexdigest()[:16]
 
-    def _check_sources(self, recipe: Recipe) -> None:
+    def _check_row(self, row: dict[str, str], where: str, names: set[str]) -> None:
+        for name in ("query", "track"):
+            if row.get(name) is None:
+                raise QueryError(f"{where} has nothing in the column {name!r}.")
+        if not row["query"] or row["query"] in names:
+            raise QueryError(f"{where}: {row['query']!r} is no name, or that of another query.")
+        for name in ("start_s", "duration_s"):
+            value = _value(row.get(name))
+            if isinstance(value, str) or (value is not None and value < 0):
+                raise QueryError(f"{where}: {name} {value!r} is no time in seconds.")
+        if not self._from_recipes and not self._audio(row).is_file():
+            raise QueryError(f"{where}: {self._audio(row)} does not exist.")
+
+    def _check_recipe(self, recipe: Recipe | None, truth: Truth) -> None:
+        if recipe is None or recipe.id != truth.id:
+            raise QueryError(
+                f"{self.folder / RECIPES} has no recipe for query {truth.id} where {TRUTH} has it: "
+                "make the set of queries again."
+            )
         for path in recipe.paths():
             if not os.path.exists(path):
                 raise QueryError(
                     f"{path} does not exist, but query {recipe.id} of {self.folder} is made from "
                     "it: if the audio was moved, give the folder where it is now as the root."
                 )
+
+
+def truth_of(row: Mapping[str, str], full_path: Callable[[str], str]) -> Truth:
+    """What a row of the table says, with the full path of its recording."""
+    used = ("query", "audio", "track", "start_s", "duration_s")
+    conditions = {name: _value(cell) for name, cell in row.items() if name and name not in used}
+    start_s, duration_s = (_value(row.get(name)) for name in ("start_s", "duration_s"))
+    track = full_path(row["track"]) if row["track"] else None
+    return Truth(row["query"], track, start_s, duration_s, conditions)
 
 
 def to_int16(samples: np.ndarray) -> np.ndarray:

@@ -114,15 +114,7 @@ class QuerySettings:
     pitch_semitones: Sequence[float | None] = (None,)
 
     def __post_init__(self):
-        for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise QueryError(
-                    f"{name} is {getattr(self, name)!r}: choose {' or '.join(allowed)}."
-                )
-        for name, (low, high) in _RANGES.items():
-            for value in _as_sequence(getattr(self, name)):
-                if value is not None and not low <= value <= high:
-                    raise QueryError(f"{name} {value:g} is not between {low:g} and {high:g}.")
+        self._check_values()
         if not self.durations_s or not all(0 < d < math.inf for d in self.durations_s):
             raise QueryError(f"durations_s {self.durations_s} has to hold positive numbers.")
         if self.snr_range_db is not None and not self.snr_range_db[0] <= self.snr_range_db[1]:
@@ -134,6 +126,20 @@ class QuerySettings:
                 Codec.parse(codec).level(self.sample_rate_hz)
         for low_pass_hz, high_pass_hz in itertools.product(self.low_pass_hz, self.high_pass_hz):
             self._check_band(low_pass_hz, high_pass_hz)
+
+    def _check_values(self) -> None:
+        for name in CONDITIONS:
+            if not getattr(self, name):
+                raise QueryError(f"{name} holds no value: give one, or None for not applied.")
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise QueryError(
+                    f"{name} is {getattr(self, name)!r}: choose {' or '.join(allowed)}."
+                )
+        for name, (low, high) in _RANGES.items():
+            for value in _as_sequence(getattr(self, name)):
+                if value is not None and not low <= value <= high:
+                    raise QueryError(f"{name} {value:g} is not between {low:g} and {high:g}.")
 
     def _check_band(self, low_pass_hz: float | None, high_pass_hz: float | None) -> None:
         low_hz = 0.0 if high_pass_hz is None else high_pass_hz
