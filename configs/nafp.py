@@ -72,7 +72,10 @@ def get_config() -> ConfigDict:
 
     # Pairs per batch over all hosts and devices: 320 pairs are the paper's N = 640. With more than
     # one positive a "pair" is an original with that many replicas.
-    config.pairs = ConfigDict({"n_pairs": 320, "n_positives": 1, "replica_offset_s": 0.2})
+    # With more than one segment per track, far-apart parts of a track are each other's negatives.
+    config.pairs = ConfigDict(
+        {"n_pairs": 320, "n_positives": 1, "segments_per_track": 1, "replica_offset_s": 0.2}
+    )
 
     # In the order in which they are applied. The published code cuts impulse responses to 75 ms,
     # convolves circularly and has no history, filters or separate devices.

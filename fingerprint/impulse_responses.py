@@ -35,12 +35,17 @@ class ImpulseResponses:
         return self.aligned.shape[1] - 1 - self.n_before
 
     def spectra(self, n_fft: int) -> np.ndarray:
-        """Spectra ``(m + 1, n_fft // 2 + 1)`` complex64; the last leaves a waveform as it is."""
-        circular = np.zeros((len(self.aligned) + 1, n_fft), np.float32)
-        circular[:-1, : self.n_after + 1] = self.aligned[:, self.n_before :]
-        circular[:-1, n_fft - self.n_before :] = self.aligned[:, : self.n_before]
-        circular[-1, 0] = 1
-        return np.fft.rfft(circular)
+        """Spectra ``(m + 1, n_fft // 2 + 1)`` complex64; the last leaves a waveform as it is.
+
+        A response longer than ``n_fft`` is folded, as circular convolution folds what it makes.
+        """
+        n_responses, length = self.aligned.shape
+        n_folds = -(-length // n_fft)
+        padding = [(0, 1), (0, n_folds * n_fft - length)]
+        padded = np.pad(self.aligned.astype(np.float32), padding)
+        padded[-1, self.n_before] = 1
+        folded = padded.reshape(n_responses + 1, n_folds, n_fft).sum(axis=1)
+        return np.fft.rfft(np.roll(folded, -self.n_before, axis=1))
 
 
 def fft_length(n_samples: int, n_history: int, n_before: int, n_after: int) -> int:

@@ -21,13 +21,14 @@ _EPOCH_STREAM, _BATCH_STREAM = range(2)
 class PairSampler:
     """Chooses and cuts the audio of batch k on one host.
 
-    Host h of n draws from the tracks h, h + n, h + 2n, ... alone. While it has at least as many
-    tracks as pairs, a batch has one segment per track, an epoch shows every track at most once
-    and no batch straddles two epochs. With fewer tracks they come in turns, and segments of one
-    track keep ``spacing`` samples apart as far as its length allows.
+    Host h of n draws from the tracks h, h + n, h + 2n, ... alone. While it has enough of them, a
+    batch has ``segments_per_track`` segments of each of its tracks, an epoch shows every track in
+    at most one batch and no batch straddles two epochs. With fewer tracks they come in turns.
+    Segments of one track keep ``spacing`` samples apart as far as its length allows.
 
     Raises:
-        ConfigError: the pairs do not divide by the hosts, or a host would have no track.
+        ConfigError: the pairs do not divide by the hosts, or those of a host by the segments per
+            track, or a host would have no track.
     """
 
     def __init__(
@@ -40,6 +41,8 @@ class PairSampler:
         n_history: int,
         spacing: int,
         seed: int,
+        n_positives: int = 1,
+        segments_per_track: int = 1,
         host_index: int = 0,
         n_hosts: int = 1,
     ):
@@ -48,17 +51,24 @@ class PairSampler:
                 f"pairs.n_pairs is {n_pairs}, which does not divide by {n_hosts} hosts; choose a "
                 "multiple of their number."
             )
+        if (n_pairs // n_hosts) % segments_per_track:
+            raise ConfigError(
+                f"A host has {n_pairs // n_hosts} pairs, which pairs.segments_per_track, "
+                f"{segments_per_track}, does not divide; choose a multiple of it for pairs.n_pairs."
+            )
         if len(music) < n_hosts:
             raise ConfigError(
                 f"There are {len(music)} training tracks for {n_hosts} hosts; give each host a "
                 "track of its own."
             )
         self.n_pairs = n_pairs // n_hosts
+        self.n_positives = n_positives
         self.n_segment = n_segment
         self.n_history = n_history
         self._music = music
         self._backgrounds = backgrounds
         self._track_ids = np.arange(host_index, len(music), n_hosts)
+        self._segments_per_track = segments_per_track
         self._spacing = spacing
         self._seed = seed
         self._host_index = host_index
@@ -66,32 +76,36 @@ class PairSampler:
 
     def tracks(self, step: int) -> np.ndarray:
         """Tracks ``(n_pairs,)`` of batch ``step``."""
-        n_batches = max(1, len(self._track_ids) // self.n_pairs)
+        n_tracks = self.n_pairs // self._segments_per_track
+        n_batches = max(1, len(self._track_ids) // n_tracks)
         epoch, position = divmod(step, n_batches)
         order = self._epoch_order(epoch)
-        return np.resize(order[position * self.n_pairs :][: self.n_pairs], self.n_pairs)
+        tracks = np.resize(order[position * n_tracks :][:n_tracks], n_tracks)
+        return np.repeat(tracks, self._segments_per_track)
 
     def cut(self, step: int, largest_offset: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Cut batch ``step``, replicas within ``largest_offset`` samples of their originals.
 
-        A replica starts within its track, as its original does.
+        A replica starts within its track, as its original does. Those of original i are the rows
+        from ``i * n_positives`` on, each with an offset and noise of its own.
 
         Returns:
             Originals ``(n_pairs, n_segment)``, the windows of the replicas
-            ``(n_pairs, n_history + n_segment)`` and noise of the same shape (``(0, 0)`` where
-            there are no backgrounds), all float32.
+            ``(n_pairs * n_positives, n_history + n_segment)`` and noise of the same shape
+            (``(0, 0)`` where there are no backgrounds), all float32.
         """
         rng = self._rng(_BATCH_STREAM, step)
         track_ids = self.tracks(step)
         starts, originals = draw_segments(
             self._music, track_ids, self.n_segment, self._spacing, rng
         )
-        offsets = rng.integers(-largest_offset, largest_offset, self.n_pairs, endpoint=True)
+        track_ids, starts = (np.repeat(rows, self.n_positives) for rows in (track_ids, starts))
+        offsets = rng.integers(-largest_offset, largest_offset, len(starts), endpoint=True)
         last_starts = np.maximum(self._music.lengths[track_ids] - self.n_segment, 0)
         replica_starts = np.clip(starts + offsets, 0, last_starts)
         n_window = self.n_history + self.n_segment
         windows = self._music.windows(track_ids, replica_starts - self.n_history, n_window)
-        return originals, windows, draw_noise(self._backgrounds, self.n_pairs, n_window, rng)
+        return originals, windows, draw_noise(self._backgrounds, len(windows), n_window, rng)
 
     def _draw_epoch_order(self, epoch: int) -> np.ndarray:
         return self._rng(_EPOCH_STREAM, epoch).permutation(self._track_ids)

@@ -87,20 +87,24 @@ def make_pairs(
 ) -> tf.data.Dataset:
     """Endless batches of pairs; element j is batch ``start_step + j``.
 
-    How tracks are shared out and where originals start is told at `PairSampler`: one segment per
-    track per batch while there are enough tracks, and no track on two hosts.
+    How tracks are shared out and where originals start is told at `PairSampler`: by default one
+    segment per track per batch while there are enough tracks, and no track on two hosts. Every
+    replica has an offset, noise, a room and a device of its own.
     ``num_parallel_calls`` batches are made at once, by default one per core and 16 at most.
 
     Returns:
-        Elements ``{"original": (p, n), "replica": (p, n)}`` float32, with p = n_pairs / n_hosts
-        and n the samples of a segment.
+        Elements ``{"original": (p, n), "replica": (p * n_positives, n)}`` float32, with
+        p = n_pairs / n_hosts and n the samples of a segment; the replicas of original i are the
+        rows from ``i * n_positives`` to ``(i + 1) * n_positives - 1``.
 
     Raises:
-        ConfigError: the pairs do not divide by the hosts, or a host would have no track.
+        ConfigError: the pairs do not divide by the hosts or tracks, a host would have no track,
+            or the augmentation asks for what does not exist.
         TypeError: a section of the augmentation has an unknown key or lacks one.
     """
     sampler = _sampler(banks, config, host_index, n_hosts)
-    window_shape = (sampler.n_pairs, sampler.n_history + sampler.n_segment)
+    n_replicas = sampler.n_pairs * sampler.n_positives
+    window_shape = (n_replicas, sampler.n_history + sampler.n_segment)
     chain = Degradation(
         window_shape[1],
         _responses(banks.rooms),
@@ -227,6 +231,8 @@ def _sampler(banks: Banks, config: ConfigDict, host_index: int, n_hosts: int) ->
         # Replicas of neighbours may come this much closer than their originals.
         spacing=n_segment + 2 * round(config.pairs.replica_offset_s * rate_hz),
         seed=config.seed,
+        n_positives=config.pairs.n_positives,
+        segments_per_track=config.pairs.segments_per_track,
         host_index=host_index,
         n_hosts=n_hosts,
     )

@@ -5,21 +5,25 @@ import pytest
 import tensorflow as tf
 from fingerprint_configs import nafp
 from ml_collections import ConfigDict
+from scipy import stats
 from scipy.signal import fftconvolve
 
-from fingerprint.augmentation import Degradation, Ramp, degrade
+from fingerprint.augmentation import Degradation, degrade
+from fingerprint.augmentation_steps import Ramp
+from fingerprint.errors import ConfigError
 
 RATE_HZ = 8000
 N_HISTORY = 8000
 N_WINDOW = 16000
 N_ROWS = 64
 SEED = (11, 5)
+STEPS = ("white_noise", "background", "gain", "room", "device", "filters", "level")
 
 
 def config_with(**sections):
     """The published chain with every step off but those given."""
     config = nafp.get_config().augmentation
-    for name in ("background", "gain", "room", "device", "filters", "level", "ramp"):
+    for name in (*STEPS, "ramp"):
         config[name] = None
     for name, section in sections.items():
         config[name] = ConfigDict(section) if isinstance(section, dict) else section
@@ -78,7 +82,7 @@ def test_chain_without_steps_drops_the_history(windows):
 
 def test_probability_zero_changes_nothing(windows, noise, rooms, devices):
     config = nafp.get_config().augmentation
-    for name in ("background", "gain", "room", "device", "filters", "level"):
+    for name in STEPS:
         config[name].probability = 0.0
     degraded = run(config, windows, noise, rooms, devices)
     np.testing.assert_array_equal(degraded, windows[:, N_HISTORY:])
@@ -127,6 +131,58 @@ def test_silence_and_pauses_in_the_noise_are_left_alone(windows, noise):
     assert np.isfinite(degraded).all()
 
 
+def test_snr_comes_in_steps(windows, noise):
+    background = {"probability": 1.0, "snr_db": (0.0, 20.0), "snr_step_db": 5.0}
+    many = 8
+    windows, noise = np.tile(windows, (many, 1)), np.tile(noise, (many, 1))
+    added = run(config_with(background=background), windows, noise) - windows[:, N_HISTORY:]
+    snr_db = 20 * np.log10(rms(windows[:, N_HISTORY:]) / rms(added))
+    np.testing.assert_allclose(snr_db, 5 * np.round(snr_db / 5), atol=0.01)
+    shares = np.bincount(np.round(snr_db / 5).astype(int)) / len(snr_db)
+    np.testing.assert_allclose(shares, [0.2] * 5, atol=0.06)
+
+
+def test_noise_may_be_as_loud_as_it_was_recorded(windows, noise):
+    config = config_with(background={"probability": 1.0, "snr_db": None})
+    expected = (windows + noise)[:, N_HISTORY:]
+    np.testing.assert_array_equal(run(config, windows, noise), expected)
+    config.ramp = ConfigDict({"n_steps": 100, "snr_db": (20.0, 20.0), "offset_s": 0.0})
+    shares = [
+        (run(config, windows, noise, severity=severity) == expected).all(axis=1).mean()
+        for severity in (0.0, 0.5, 1.0)
+    ]
+    np.testing.assert_allclose(shares, [0, 0.5, 1], atol=0.2)
+    assert (shares[0], shares[2]) == (0, 1)
+
+
+def test_white_noise_is_gaussian_at_an_snr_and_needs_no_recordings(windows):
+    config = config_with(white_noise={"probability": 1.0, "snr_db": (6.0, 6.0)})
+    added = run(config, windows) - windows[:, N_HISTORY:]
+    snr_db = 20 * np.log10(rms(windows[:, N_HISTORY:]) / rms(added))
+    np.testing.assert_allclose(snr_db, 6.0, atol=0.01)
+    normal = added / rms(added)[:, None]
+    assert stats.kstest(normal.ravel()[::7], "norm").pvalue > 0.01
+    correlation = np.corrcoef(normal) - np.eye(N_ROWS)
+    assert np.abs(correlation).max() < 0.06
+    spectrum = np.square(np.abs(np.fft.rfft(normal))).mean(axis=0)
+    halves = [half.mean() for half in np.array_split(spectrum, 2)]
+    assert abs(halves[0] / halves[1] - 1) < 0.02
+
+
+def test_background_is_relative_to_what_white_noise_has_left(windows, noise):
+    white = {"probability": 1.0, "snr_db": (0.0, 0.0)}
+    background = {"probability": 1.0, "snr_db": (0.0, 0.0)}
+    whitened = run(config_with(white_noise=white), windows, noise)
+    both = run(config_with(white_noise=white, background=background), windows, noise)
+    np.testing.assert_allclose(rms(both - whitened), rms(whitened), rtol=1e-3)
+
+
+def test_white_noise_needs_a_range(windows):
+    config = config_with(white_noise={"probability": 1.0, "snr_db": None})
+    with pytest.raises(ConfigError, match=r"white_noise\.snr_db is None"):
+        run(config, windows)
+
+
 def test_gain_is_log_uniform(windows):
     config = config_with(gain={"probability": 1.0, "factor": (0.1, 1.0)})
     factors = rms(run(config, windows)) / rms(windows[:, N_HISTORY:])
@@ -168,6 +224,84 @@ def test_response_is_cut_at_its_longest_duration(windows, rooms):
     direct = np.argmax(rooms[3])
     expected = fftconvolve(windows[3], rooms[3, : direct + 400])[direct:][N_HISTORY:N_WINDOW]
     np.testing.assert_allclose(degraded[3], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("max_duration_s", [0.075, 1.0, 2.0])
+def test_circular_room_stays_within_the_segment(windows, rng, max_duration_s):
+    """A sum of shifted segments, rolled; the longest response is longer than the segment."""
+    rooms = decaying(rng, 12_000, rng.integers(0, 300, N_ROWS))
+    room = {"probability": 1.0, "max_duration_s": max_duration_s, "convolution": "circular"}
+    degraded = run(config_with(room=room), windows, None, rooms)
+    assert degraded.shape == (N_ROWS, N_WINDOW - N_HISTORY)
+    for row in (0, 17, 40):
+        segment, direct = windows[row, N_HISTORY:].astype(float), np.argmax(rooms[row])
+        response = rooms[row, : direct + round(max_duration_s * RATE_HZ)]
+        expected = np.zeros_like(segment)
+        for position in np.flatnonzero(response):
+            expected += response[position] * np.roll(segment, position - direct)
+        np.testing.assert_allclose(degraded[row], expected, atol=2e-5)
+    windows[:, :N_HISTORY] = 7.0
+    np.testing.assert_array_equal(run(config_with(room=room), windows, None, rooms), degraded)
+
+
+def test_device_after_a_circular_room_is_linear_and_without_history(windows, rooms, devices):
+    room = {"probability": 1.0, "max_duration_s": 1.0, "convolution": "circular"}
+    device = {"probability": 1.0, "max_duration_s": 0.25}
+    within = run(config_with(room=room), windows, None, rooms)
+    degraded = run(config_with(room=room, device=device), windows, None, rooms, devices)
+    direct = np.argmax(devices[9])
+    expected = fftconvolve(within[9], devices[9])[direct:][:8000]
+    np.testing.assert_allclose(degraded[9], expected, atol=1e-5)
+
+
+def test_a_room_of_another_convolution_is_refused(windows, rooms):
+    config = config_with(room={"probability": 1, "max_duration_s": 1, "convolution": "cyclic"})
+    with pytest.raises(ConfigError, match=r"room\.convolution is 'cyclic'"):
+        run(config, windows, None, rooms)
+
+
+def test_each_row_draws_one_set_of_steps(windows, noise, rooms):
+    """Noise, reverberation or both, as in the training of Singh's networks, and always a gain."""
+    sections = {
+        "background": {"probability": 1.0, "snr_db": (0.0, 10.0)},
+        "room": {"probability": 1.0, "max_duration_s": 1.0, "convolution": "linear"},
+        "gain": {"probability": 1.0, "factor": (0.1, 0.5)},
+    }
+    sets = (("background",), ("room",), ("background", "room"))
+    drawn = run(config_with(**sections, one_of=sets), windows, noise, rooms)
+    closest = []
+    for steps in sets:
+        kept = {name: sections[name] for name in (*steps, "gain")}
+        alone = run(config_with(**kept), windows, noise, rooms)
+        closest.append(np.abs(drawn - alone).max(axis=1) < 1e-5)
+    assert (np.sum(closest, axis=0) == 1).all()
+    assert np.mean(closest, axis=1).min() > 0.15
+
+
+def test_sets_leave_the_probabilities_and_the_ramp_in_force(rng):
+    """Half of the rows draw the room, of which half have it at half severity."""
+    config = config_with(
+        room={"probability": 1.0, "max_duration_s": 1.0, "convolution": "linear"},
+        ramp={"n_steps": 100, "snr_db": (20.0, 20.0), "offset_s": 0.0},
+        one_of=((), ("room", "level")),
+    )
+    config.history_s = 0.0
+    chain = Degradation(50, np.full((1, 1), 2.0), None, sample_rate_hz=RATE_HZ, **config)
+    windows = np.ones((2000, 50), np.float32)
+    heights = chain(windows, None, seed=tf.constant(SEED), severity=0.5).numpy()[:, 20]
+    assert abs(np.mean(heights > 1.5) - 0.25) < 0.04
+
+
+@pytest.mark.parametrize(
+    ("one_of", "words"),
+    [
+        ((("background",), ("reverb",)), "one_of names the step 'reverb'; choose among backgr"),
+        (("background", "room"), "it holds sets of names"),
+    ],
+)
+def test_sets_of_something_else_than_steps_are_refused(windows, one_of, words):
+    with pytest.raises(ConfigError, match=words):
+        run(config_with(one_of=one_of), windows)
 
 
 def test_responses_of_a_bank_are_all_drawn(rng):
@@ -249,6 +383,19 @@ def test_switching_a_step_off_keeps_the_draws_of_the_others(windows, noise):
     mixed = run(config_with(background=background), windows, noise)
     factors = run(config_with(gain=gain), windows) / windows[:, N_HISTORY:]
     np.testing.assert_allclose(both, mixed * factors, rtol=1e-3, atol=1e-6)
+    # Sets to draw from and white noise that is never chosen draw from streams of their own.
+    config = config_with(background=background, gain=gain, one_of=(("background", "level"),))
+    np.testing.assert_array_equal(run(config, windows, noise), both)
+    config = config_with(background=background, white_noise=background)
+    whitened = run(config_with(white_noise=background), windows)
+    snr_db = [
+        20 * np.log10(rms(before) / rms(after - before))
+        for before, after in (
+            (windows[:, N_HISTORY:], mixed),
+            (whitened, run(config, windows, noise)),
+        )
+    ]
+    np.testing.assert_allclose(*snr_db, atol=0.02)
 
 
 def test_seed_alone_decides(windows, noise, rooms, devices):
@@ -280,7 +427,7 @@ def test_severity_grows_with_the_step(n_steps, expected):
     assert ramp.largest_offset_s(0.2, 1.0) == pytest.approx(0.2)
 
 
-@pytest.mark.parametrize("section", ["background", "gain", "room", "device", "filters", "level"])
+@pytest.mark.parametrize("section", STEPS)
 def test_unknown_keys_are_refused(windows, rooms, section):
     config = nafp.get_config().augmentation
     with config[section].unlocked():

@@ -1,4 +1,5 @@
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +8,15 @@ import numpy as np
 import pytest
 
 from fingerprint.errors import ConfigError
-from fingerprint.features import input_shape, log_mel, mel_filterbank, spec_augment
+from fingerprint.features import (
+    crop,
+    input_shape,
+    log_mel,
+    mel_filterbank,
+    silence_level,
+    spec_augment,
+    spectrograms,
+)
 
 RATE_HZ = 8000
 SETTINGS = {
@@ -34,8 +43,9 @@ def tone_in_noise(rng, n_samples=RATE_HZ):
     return (np.sin(2 * np.pi * 700 * time_s) + noise).astype(np.float32)
 
 
-def librosa_log_mel(waveform, sample_rate_hz, settings):
-    mels = librosa.feature.melspectrogram(
+def librosa_mels(waveform, sample_rate_hz, settings):
+    htk = settings.get("mel_scale") == "htk"
+    return librosa.feature.melspectrogram(
         y=waveform.astype(np.float64),
         sr=sample_rate_hz,
         n_fft=settings["n_fft"],
@@ -43,14 +53,19 @@ def librosa_log_mel(waveform, sample_rate_hz, settings):
         n_mels=settings["n_mels"],
         fmin=settings["f_min_hz"],
         fmax=settings["f_max_hz"],
-        power=1,
-        norm="slaney",
-        htk=False,
+        power=settings.get("power", 1.0),
+        norm=None if htk else "slaney",
+        htk=htk,
         center=True,
         pad_mode="constant",
     )
+
+
+def librosa_log_mel(waveform, sample_rate_hz, settings):
+    mels = librosa_mels(waveform, sample_rate_hz, settings)
     range_db = settings["dynamic_range_db"]
-    level_db = 20 * np.log10(np.maximum(mels / mels.max(), 1e-30))
+    db_per_decade = 20 / settings.get("power", 1.0)
+    level_db = db_per_decade * np.log10(np.maximum(mels / mels.max(), 1e-30))
     return 1 + 2 * np.maximum(level_db, -range_db) / range_db
 
 
@@ -65,11 +80,15 @@ def librosa_log_mel(waveform, sample_rate_hz, settings):
 )
 # At 256 mels some of the lowest filters lie between two bins and are empty, as published.
 @pytest.mark.filterwarnings("ignore:Empty filters detected")
-def test_filters_equal_librosa(rate_hz, n_fft, n_mels, f_min_hz, f_max_hz):
+@pytest.mark.parametrize(
+    ("mel_scale", "conventions"),
+    [("slaney", {"htk": False, "norm": "slaney"}), ("htk", {"htk": True, "norm": None})],
+)
+def test_filters_equal_librosa(rate_hz, n_fft, n_mels, f_min_hz, f_max_hz, mel_scale, conventions):
     expected = librosa.filters.mel(
-        sr=rate_hz, n_fft=n_fft, n_mels=n_mels, fmin=f_min_hz, fmax=f_max_hz
+        sr=rate_hz, n_fft=n_fft, n_mels=n_mels, fmin=f_min_hz, fmax=f_max_hz, **conventions
     )
-    filters = mel_filterbank(rate_hz, n_fft, n_mels, f_min_hz, f_max_hz)
+    filters = mel_filterbank(rate_hz, n_fft, n_mels, f_min_hz, f_max_hz, mel_scale)
     assert filters.dtype == np.float32
     np.testing.assert_allclose(filters, expected.T, atol=1e-6 * expected.max())
 
@@ -85,6 +104,55 @@ def test_a_hop_that_does_not_divide_the_window_equals_librosa(rng):
     waveform = tone_in_noise(rng)
     mels = log_mel(waveform[None], sample_rate_hz=RATE_HZ, **settings)[0]
     np.testing.assert_allclose(mels, librosa_log_mel(waveform, RATE_HZ, settings), atol=1e-4)
+
+
+# The front-end of Singh's networks, as torchaudio computes it by default.
+TORCHAUDIO = {
+    "n_fft": 512,
+    "hop_length": 160,
+    "n_mels": 64,
+    "f_min_hz": 0.0,
+    "f_max_hz": 8000.0,
+    "dynamic_range_db": 80.0,
+    "mel_scale": "htk",
+    "power": 2.0,
+}
+
+
+@pytest.mark.filterwarnings("ignore:Empty filters detected")
+@pytest.mark.parametrize("dynamic_range_db", [60.0, 80.0])
+def test_power_spectrogram_in_decibels_equals_librosa(rng, dynamic_range_db):
+    settings = TORCHAUDIO | {"dynamic_range_db": dynamic_range_db}
+    waveform = tone_in_noise(rng, 15_200)
+    waveform[8000:] *= 1e-3
+    mels = log_mel(waveform[None], sample_rate_hz=16_000, **settings)[0]
+    assert mels.shape == (64, 96)
+    np.testing.assert_allclose(mels, librosa_log_mel(waveform, 16_000, settings), atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:Empty filters detected")
+@pytest.mark.parametrize("power", [1.0, 2.0])
+def test_linear_scaling_leaves_mels_as_they_are(rng, power):
+    settings = TORCHAUDIO | {"power": power, "scaling": "linear"}
+    waveform = 3 * tone_in_noise(rng)
+    mels = log_mel(waveform[None], sample_rate_hz=16_000, **settings)[0]
+    expected = librosa_mels(waveform, 16_000, settings)
+    np.testing.assert_allclose(mels, expected, atol=1e-5 * expected.max())
+
+
+@pytest.mark.parametrize("power", [1.0, 2.0])
+@pytest.mark.parametrize("scaling", ["segment_db", "linear"])
+@pytest.mark.parametrize("mel_scale", ["slaney", "htk"])
+def test_silence_is_finite_in_every_variant(power, scaling, mel_scale):
+    features = SETTINGS | {"power": power, "scaling": scaling, "mel_scale": mel_scale}
+    mels = log_mel(jnp.zeros((1, 2000)), sample_rate_hz=RATE_HZ, **features)
+    np.testing.assert_array_equal(mels, silence_level(features))
+
+
+@pytest.mark.parametrize(("key", "value"), [("power", 3.0), ("scaling", "db"), ("mel_scale", "k")])
+def test_unknown_choices_are_refused(key, value):
+    with pytest.raises(ConfigError, match=f"features.{key} is {value!r}"):
+        log_mel(jnp.zeros((1, 2000)), sample_rate_hz=RATE_HZ, **(SETTINGS | {key: value}))
 
 
 @pytest.mark.parametrize(("n_samples", "n_frames"), [(8000, 32), (16000, 63)])
@@ -119,6 +187,79 @@ def test_what_lies_below_the_range_is_silence():
 def test_an_impossible_band_is_refused(band_hz):
     with pytest.raises(ConfigError, match=str(int(band_hz[1]))):
         mel_filterbank(RATE_HZ, 1024, 64, *band_hz)
+
+
+def test_spectrograms_are_log_mels_and_their_fixed_crop(rng):
+    waveforms = np.stack([tone_in_noise(rng), rng.standard_normal(RATE_HZ).astype(np.float32)])
+    segment = {"duration_s": 1.0, "hop_s": 0.5}
+    config = {"sample_rate_hz": RATE_HZ, "segment": segment, "features": SETTINGS}
+    whole = np.asarray(log_mel(waveforms, sample_rate_hz=RATE_HZ, **SETTINGS))
+    for without in (config, config | {"crop": None}):
+        np.testing.assert_array_equal(spectrograms(waveforms, without), whole)
+        assert input_shape(without) == (256, 32)
+    section = {"n_mels": 50, "n_frames": 20, "mode": "contiguous", "shared": True}
+    cropped = config | {"crop": section}
+    np.testing.assert_array_equal(spectrograms(waveforms, cropped), whole[:, 103:153, 6:26])
+    assert input_shape(cropped) == (50, 20)
+
+
+# Three roles of forty rows whose values tell mel and frame: 100 * mel + frame.
+NUMBERED = jnp.broadcast_to(
+    (100 * np.arange(12)[:, None] + np.arange(9)).astype(np.float32), (3, 40, 12, 9)
+)
+
+
+def cropped_positions(**settings):
+    """Which mels ``(roles, b, n)`` and frames ``(roles, b, n)`` a crop of `NUMBERED` keeps."""
+    compiled = jax.jit(functools.partial(crop, n_mels=5, n_frames=4, **settings))
+    values = np.asarray(compiled(NUMBERED)).astype(int)
+    assert values.shape == (3, 40, 5, 4)
+    mels, frames = values[..., :, 0] // 100, values[..., 0, :] % 100
+    np.testing.assert_array_equal(values, 100 * mels[..., None] + frames[..., None, :])
+    return mels, frames
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("mode", ["contiguous", "random_bins"])
+def test_crop_in_training_is_drawn_for_each_row(mode, shared):
+    for kept, length in zip(
+        cropped_positions(key=jax.random.key(5), mode=mode, shared=shared), (12, 9), strict=True
+    ):
+        steps = np.diff(kept, axis=-1)
+        assert (steps == 1).all() if mode == "contiguous" else steps.min() == 1 < steps.max()
+        assert set(kept.ravel()) == set(range(length))
+        for one, other in itertools.combinations(kept, 2):
+            assert (one == other).all() == shared
+
+
+@pytest.mark.parametrize(
+    ("mode", "mels", "frames"),
+    [
+        ("contiguous", [3, 4, 5, 6, 7], [2, 3, 4, 5]),
+        ("random_bins", [1, 3, 6, 8, 10], [1, 3, 5, 7]),
+    ],
+)
+def test_crop_in_use_is_fixed(mode, mels, frames):
+    kept_mels, kept_frames = cropped_positions(mode=mode, shared=False)
+    np.testing.assert_array_equal(kept_mels, np.broadcast_to(mels, (3, 40, 5)))
+    np.testing.assert_array_equal(kept_frames, np.broadcast_to(frames, (3, 40, 4)))
+
+
+def test_random_bins_are_drawn_with_equal_chance():
+    mels = jnp.broadcast_to(jnp.arange(8.0)[:, None], (1, 4000, 8, 3))
+    kept = crop(mels, key=jax.random.key(0), n_mels=3, n_frames=3, mode="random_bins", shared=True)
+    counts = np.bincount(np.asarray(kept[..., 0]).astype(int).ravel(), minlength=8)
+    np.testing.assert_allclose(counts / 4000, 3 / 8, atol=0.03)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"mode": "centre"}, "'centre'"), ({"n_mels": 13}, "13 mels"), ({"n_frames": 10}, "10 fra")],
+)
+def test_an_impossible_crop_is_refused(changes, words):
+    settings = {"n_mels": 5, "n_frames": 4, "mode": "contiguous", "shared": True} | changes
+    with pytest.raises(ConfigError, match=words):
+        crop(NUMBERED, **settings)
 
 
 @functools.cache
@@ -161,3 +302,18 @@ def test_spec_augment_happens_with_its_probability():
     assert not masks(probability=0.0).any()
     changed = masks(probability=0.25).any(axis=(1, 2)).mean()
     assert 0.17 < changed < 0.33
+
+
+def test_hole_is_sized_by_axis_and_may_stand_alone():
+    """Rice's cutout: half of the mels, a tenth of the frames."""
+    fixed = {"hole_mel_fraction": (0.5, 0.5), "hole_frame_fraction": (0.1, 0.1)}
+    many = masks(50, **fixed, stripe_bins=(0, 0))
+    assert (many.any(axis=2).sum(axis=1) == 32).all()
+    assert (many.any(axis=1).sum(axis=1) == 3).all()
+    assert (many.sum(axis=(1, 2)) == 96).all()
+
+
+def test_what_is_removed_is_filled_as_told():
+    mels = jnp.full((1, 64, 32), 0.5)
+    augmented = spec_augment(jax.random.key(1), mels, **MASK, fill=0.0)
+    assert set(np.unique(augmented)) == {0.0, 0.5}

@@ -60,3 +60,13 @@ def test_fft_of_a_tail_within_the_history_is_no_longer_than_the_window():
 def test_fft_length_is_the_next_even_product_of_2_3_and_5(n_samples):
     products = {2**a * 3**b * 5**c for a in range(1, 18) for b in range(11) for c in range(8)}
     assert fft_length(n_samples, 0, 0, 0) == min(n for n in products if n >= n_samples)
+
+
+def test_longer_than_the_fft_a_response_is_folded(responses, rng):
+    window = rng.normal(size=300)
+    aligned = ImpulseResponses.align(responses, 2000)
+    convolved = np.fft.irfft(np.fft.rfft(window) * aligned.spectra(300), 300)
+    for row, response in zip(convolved, responses, strict=False):
+        direct = np.argmax(np.abs(response))
+        expected = sum(response[i] * np.roll(window, i - direct) for i in np.flatnonzero(response))
+        np.testing.assert_allclose(row, expected, atol=1e-4)

@@ -1,3 +1,4 @@
+import hashlib
 import itertools
 
 import numpy as np
@@ -98,6 +99,58 @@ def test_originals_are_cut_from_the_chosen_tracks(music):
     np.testing.assert_array_equal(pairs.cut(5, OFFSET)[0], expected)
 
 
+def test_batches_are_those_of_earlier_versions(tmp_path):
+    """Resumed runs and recorded results rest on this."""
+    music = numbered_bank(tmp_path / "music", [600, 90, 1500])
+    noise = numbered_bank(tmp_path / "noise", [900, 90])
+    pairs = sampler(music, noise, n_pairs=7)
+    digest = hashlib.sha256()
+    for step in (0, 1, 50):
+        for array in pairs.cut(step, OFFSET):
+            digest.update(np.ascontiguousarray(array, "<f4").tobytes())
+    assert digest.hexdigest() == (
+        "d6c4c0651f973ca3bbccb6101bfb013d489904a8230d8df6e9cf4082e2d30827"
+    )
+
+
+def test_replicas_of_an_original_are_neighbours_with_offsets_and_noise_of_their_own(music):
+    pairs = sampler(music, music, n_positives=4)
+    offsets = []
+    for step in range(200):
+        originals, windows, noise = pairs.cut(step, OFFSET)
+        assert (len(originals), len(windows), len(noise)) == (4, 16, 16)
+        assert len(np.unique(noise[:, 0])) > 8
+        tracks, starts = first_track_and_start(originals)
+        replica_tracks, replica_starts = first_track_and_start(windows[:, N_HISTORY:])
+        np.testing.assert_array_equal(replica_tracks, np.repeat(tracks, 4))
+        offsets.append((replica_starts - np.repeat(starts, 4)).reshape(4, 4))
+    offsets = np.concatenate(offsets)
+    assert set(offsets.ravel()) == set(range(-OFFSET, OFFSET + 1))
+    correlation = np.corrcoef(offsets.T) - np.eye(4)
+    assert np.abs(correlation).max() < 0.15
+
+
+def test_originals_do_not_depend_on_the_number_of_positives(music):
+    for step in (0, 9):
+        np.testing.assert_array_equal(
+            sampler(music).cut(step, OFFSET)[0], sampler(music, n_positives=3).cut(step, OFFSET)[0]
+        )
+
+
+def test_a_batch_may_have_several_segments_of_each_track(tmp_path):
+    music = numbered_bank(tmp_path / "long", [900] * 10)
+    pairs = sampler(music, n_pairs=12, segments_per_track=3)
+    for epoch in range(5):
+        seen = []
+        for step in (2 * epoch, 2 * epoch + 1):
+            tracks, starts = first_track_and_start(pairs.cut(step, OFFSET)[0])
+            np.testing.assert_array_equal(np.bincount(tracks)[np.unique(tracks)], 3)
+            for track in np.unique(tracks):
+                assert np.diff(np.sort(starts[tracks == track])).min() >= N_SEGMENT + 2 * OFFSET
+            seen.extend(np.unique(tracks))
+        assert len(set(seen)) == 8
+
+
 @pytest.mark.parametrize("largest", [0, OFFSET, 1000])
 def test_replicas_start_near_their_originals_and_within_the_track(music, largest):
     pairs = sampler(music)
@@ -193,6 +246,7 @@ def test_no_backgrounds_no_noise(music):
     [
         ({"n_pairs": 5, "n_hosts": 2}, "n_pairs is 5, which does not divide by 2 hosts"),
         ({"n_pairs": 24, "n_hosts": 12}, "10 training tracks for 12 hosts"),
+        ({"n_pairs": 12, "n_hosts": 2, "segments_per_track": 4}, "6 pairs, which .* 4, does not"),
     ],
 )
 def test_hosts_that_cannot_be_served_are_refused(music, changes, message):

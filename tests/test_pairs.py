@@ -77,6 +77,38 @@ def test_resumed_run_sees_the_batches_of_an_uninterrupted_one(banks, config):
     assert len({batch["replica"].tobytes() for batch in uninterrupted}) == 15
 
 
+@pytest.mark.parametrize(
+    ("step", "samples"),
+    [
+        (3, [-0.6225, 0.1778, -0.2268, 0.4328, -0.2966, -0.0088, -0.6769, 0.0055]),
+        (30, [-0.0552, -0.0717, 0.0686, 0.0238, -0.0629, 0.1024, 0.1624, 0.0823]),
+    ],
+)
+def test_batches_are_those_of_earlier_versions(banks, config, step, samples):
+    """One sample of each replica, computed before there was more than one positive."""
+    replicas = batches(banks, config, step, 1)[0]["replica"]
+    np.testing.assert_allclose(replicas[:, 4000], samples, atol=2e-4)
+
+
+def test_replicas_of_an_original_differ_and_stand_together(banks, config):
+    config.augmentation.filters = None
+    config.pairs.n_positives = 3
+    batch = batches(banks, config, 100, 1)[0]
+    assert batch["replica"].shape == (24, 8000)
+    originals = [round(frequency_hz(wave)) for wave in batch["original"]]
+    replicas = [round(frequency_hz(wave)) for wave in batch["replica"]]
+    assert replicas == list(np.repeat(originals, 3))
+    assert len({wave.tobytes() for wave in batch["replica"]}) == 24
+
+
+def test_each_track_may_give_several_segments(banks, config):
+    config.pairs.segments_per_track = 2
+    batch = batches(banks, config, 0, 1)[0]
+    originals = [round(frequency_hz(wave)) for wave in batch["original"]]
+    assert originals[::2] == originals[1::2]
+    assert len(set(originals)) == 4
+
+
 def test_seed_changes_the_batches(banks, config):
     first = batches(banks, config, 3, 1)[0]
     config.seed = 1
