@@ -143,15 +143,16 @@ class TestHead:
     def test_codes_have_unit_norm_and_do_not_depend_on_the_batch_in_use(self, rng):
         head = HashHead(8, hidden_units=32)
         fingerprints = unit_rows(rng, 6, 16)
-        variables = head.init(jax.random.key(0), fingerprints)
-        codes = head.apply(variables, fingerprints)
+        variables = jax.jit(head.init)(jax.random.key(0), fingerprints)
+        apply = jax.jit(head.apply)
+        codes = apply(variables, fingerprints)
         assert codes.dtype == jnp.float32
         np.testing.assert_allclose(np.linalg.norm(codes, axis=1), 1.0, atol=1e-5)
-        np.testing.assert_allclose(head.apply(variables, fingerprints[:1]), codes[:1], atol=1e-6)
+        np.testing.assert_allclose(apply(variables, fingerprints[:1]), codes[:1], atol=1e-6)
 
     def test_batch_statistics_are_those_of_all_devices(self, rng):
         fingerprints = unit_rows(rng, 16, 16)
-        variables = HashHead(8, 32).init(jax.random.key(0), fingerprints)
+        variables = jax.jit(HashHead(8, 32).init)(jax.random.key(0), fingerprints)
 
         def train(head, rows):
             return head.apply(variables, rows, train=True, mutable=["batch_stats"])
@@ -189,7 +190,7 @@ class TestLoss:
         flipped = np.mean((example[0] > 0) != (example[1] > 0))
         assert float(metrics["hash_flipped_bits"]) == pytest.approx(flipped)
 
-    @pytest.mark.parametrize("assignment", ["mean", "original", "swapped"])
+    @pytest.mark.parametrize("assignment", ["mean", "swapped"])
     def test_eight_devices_have_the_loss_gradient_and_queue_of_one(self, rng, assignment):
         settings = build_hash(SETTINGS | {"assignment": assignment})
         original, replica, queue = self.example(rng)
@@ -230,26 +231,26 @@ class TestLoss:
         assert float(jnp.abs(of_replica).min(axis=1).min()) > 0
         assert float(jnp.abs(of_queue).max()) == 0
 
-    @pytest.mark.parametrize(("assignment", "n_new"), [("original", 16), ("swapped", 32)])
-    def test_the_queue_drops_its_oldest_codes_first(self, rng, assignment, n_new):
-        settings = build_hash(SETTINGS | {"assignment": assignment, "queue_rows": 40})
+    @pytest.mark.parametrize(
+        ("assignment", "queue_rows"), [("original", 40), ("swapped", 40), ("original", 8)]
+    )
+    def test_the_queue_drops_its_oldest_codes_first(self, rng, assignment, queue_rows):
+        settings = build_hash(SETTINGS | {"assignment": assignment, "queue_rows": queue_rows})
         original, replica, _ = self.example(rng)
-        queue = settings.initial_queue(jax.random.key(0))
-        assert queue.shape == (40, 4)
+        queue = jax.jit(settings.initial_queue)(jax.random.key(0))
         np.testing.assert_allclose(np.linalg.norm(queue, axis=1), 1.0, atol=1e-5)
         _, _, new_queue = jax.jit(settings.loss)(original, replica, queue)
-        np.testing.assert_array_equal(new_queue[: 40 - n_new], queue[n_new:])
-        np.testing.assert_array_equal(new_queue[40 - n_new : 40 - n_new + 16], original)
+        newest = [original, replica] if assignment == "swapped" else [original]
+        expected = np.concatenate([queue, *newest])[-queue_rows:]
+        np.testing.assert_array_equal(new_queue, expected)
 
-    @pytest.mark.parametrize("queue_rows", [0, 8])
-    def test_a_batch_may_be_longer_than_the_queue(self, rng, queue_rows):
-        settings = build_hash(SETTINGS | {"queue_rows": queue_rows, "assignment": "original"})
-        original, replica, _ = self.example(rng)
-        loss, _, queue = jax.jit(settings.loss)(
-            original, replica, settings.initial_queue(jax.random.key(0))
-        )
-        assert np.isfinite(float(loss))
-        np.testing.assert_array_equal(queue, original[len(original) - queue_rows :])
+    def test_a_batch_without_a_queue_is_balanced_alone(self, rng):
+        settings = build_hash(SETTINGS | {"queue_rows": 0})
+        original, replica, queue = self.example(rng)
+        _, metrics, queue = jax.jit(settings.loss)(original, replica, queue[:0])
+        expected = loop_terms(original, replica, np.zeros((0, 4)), settings)[1]
+        assert float(metrics["hash_assignment"]) == pytest.approx(expected, rel=1e-4)
+        assert queue.shape == (0, 4)
 
     def test_the_queue_has_to_be_shared_equally(self, rng):
         settings = build_hash(SETTINGS | {"queue_rows": 30})
@@ -269,9 +270,10 @@ def test_training_a_head_balances_buckets_and_keeps_pairs_together(rng):
     head = settings.head()
     fingerprints = unit_rows(rng, 256, 16) + 1.0
     replicas = fingerprints + 0.3 * unit_rows(rng, 256, 16)
-    variables = head.init(jax.random.key(0), fingerprints)
+    variables = jax.jit(head.init)(jax.random.key(0), fingerprints)
     optimizer = optax.adam(3e-3)
 
+    @jax.jit
     def encode(variables):
         return [head.apply(variables, x) for x in (fingerprints, replicas)]
 
