@@ -4,7 +4,7 @@
 
 Source and repairs are those of `woo.py`; batch, optimiser and number of steps those of
 `nafp_small.py`. `fingerprint describe configs/woo_small.py` counts 257,018 parameters and
-2.1 million multiply-adds per segment.
+2.1 million multiply-adds per segment; a step took 0.5 CPU-seconds.
 """
 
 from fingerprint_configs import nafp_small, woo

@@ -1,236 +1,205 @@
+"""The contract of every encoder, one test per clause."""
+
 import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from encoder_cases import (
+    BATCH_NORM,
+    SMALL,
+    assert_trees_close,
+    random_mels,
+    random_variables,
+    variable_shapes,
+)
 
 from fingerprint.encoders import build_encoder
-from fingerprint.encoders.norm import normalize, normalize_on_cpu
-from fingerprint.encoders.separable import AxisConv, conv_native, conv_taps, resolve_conv_impl
+from fingerprint.encoders.head import unit_norm
 from fingerprint.errors import ConfigError
 
-SMALL = {"name": "nafp", "widths": (4, 4, 8, 8, 8, 8, 16, 32), "embedding_dim": 16}
-FULL = {"name": "nafp"}
-
-
-def parameter_shapes(section, n_mels, n_frames):
-    mels = jnp.zeros((1, n_mels, n_frames))
-    return jax.eval_shape(build_encoder(section).init, jax.random.key(0), mels)["params"]
-
-
-def count(tree):
-    return sum(np.prod(leaf.shape, dtype=int) for leaf in jax.tree.leaves(tree))
-
-
-def random_mels(n_segments=3, n_mels=32, n_frames=32):
-    """The first segment is silent."""
-    mels = np.random.default_rng(7).uniform(-1, 1, (n_segments, n_mels, n_frames))
-    mels[0] = -1.0
-    return mels.astype(np.float32)
+every_encoder = pytest.mark.parametrize("name", SMALL)
 
 
 @functools.cache
-def random_params(section_items=(), n_frames=32):
-    """Drawn by numpy, scales and biases too; compiling ``init`` would take longer than any test."""
-    rng = np.random.default_rng(11)
-    shapes = parameter_shapes({**SMALL, **dict(section_items)}, 32, n_frames)
-
-    def draw(path, leaf):
-        centre = 1.0 if path[-1].key == "scale" else 0.0
-        return rng.uniform(centre - 0.3, centre + 0.3, leaf.shape).astype(np.float32)
-
-    return {"params": jax.tree_util.tree_map_with_path(draw, shapes)}
+def compiled_in_use(name, dtype="float32"):
+    return jax.jit(build_encoder(SMALL[name][0], dtype=dtype).apply)
 
 
-def embed(mels, dtype="float32", **changes):
-    encoder = build_encoder({**SMALL, **changes}, dtype=dtype)
-    return jax.jit(encoder.apply)(random_params(), mels)
+def embed(name, mels, dtype="float32"):
+    section, shape = SMALL[name]
+    return compiled_in_use(name, dtype)(random_variables(section, *shape), mels)
 
 
-def assert_trees_close(actual, expected, tolerance=1e-5):
-    """Finite, and differences relative to the largest value of each leaf."""
-    assert jax.tree.structure(actual) == jax.tree.structure(expected)
-    for a, e in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
-        assert np.all(np.isfinite(e))
-        largest = float(np.max(np.abs(e))) or 1.0
-        np.testing.assert_allclose(a, e, rtol=0, atol=tolerance * largest)
+@functools.cache
+def compiled_in_training(name):
+    """variables, mels -> gradients of the parameters, embeddings, changed collections."""
+    encoder = build_encoder(SMALL[name][0])
 
-
-@pytest.mark.parametrize(("n_frames", "expected"), [(32, 16_939_008), (63, 19_224_576)])
-def test_published_parameter_counts(n_frames, expected):
-    assert count(parameter_shapes(FULL, 256, n_frames)) == expected
-
-
-def test_parameters_of_each_block_are_as_published():
-    shapes = parameter_shapes(FULL, 256, 32)
-    convs = [49_792, 98_560, 295_424, 393_728, 1_180_672, 1_573_888, 4_720_640, 6_293_504]
-    norms = [1_572_864, 393_216, 196_608, 49_152, 49_152, 12_288, 12_288, 6_144]
-    for block, (n_conv, n_norm) in enumerate(zip(convs, norms, strict=True), start=1):
-        parts = [f"block{block}_frames", f"block{block}_mels"]
-        assert sum(count(shapes[part]) for part in parts) == n_conv
-        assert sum(count(shapes[f"{part}_norm"]) for part in parts) == n_norm
-    assert count(shapes["head"]) == 41_088
-
-
-def test_channel_norm_has_one_scale_and_bias_per_channel():
-    joint, channel = (
-        count(parameter_shapes({**FULL, "norm_affine": affine}, 256, 32))
-        for affine in ("joint", "channel")
-    )
-    joint_norms = 1_572_864 + 393_216 + 196_608 + 2 * 49_152 + 2 * 12_288 + 6_144
-    channel_norms = 2 * 2 * 2 * (128 + 256 + 512 + 1024)
-    assert joint - channel == joint_norms - channel_norms
-
-
-@pytest.mark.parametrize("embedding_dim", [16, 32, 64, 128])
-def test_every_published_size_of_embedding(embedding_dim):
-    encoder = build_encoder({**FULL, "embedding_dim": embedding_dim})
-    embeddings, variables = jax.eval_shape(
-        encoder.init_with_output, jax.random.key(0), jnp.zeros((3, 256, 32))
-    )
-    assert embeddings.shape == (3, embedding_dim)
-    assert embeddings.dtype == jnp.float32
-    per_slice = 32 * (1024 // embedding_dim) + 32 + 32 + 1
-    assert count(variables["params"]["head"]) == embedding_dim * per_slice
-
-
-def test_embeddings_have_unit_norm_and_do_not_depend_on_the_batch():
-    mels = random_mels()
-    together = embed(mels)
-    np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1.0, atol=1e-5)
-    for row in range(len(mels)):
-        np.testing.assert_allclose(embed(mels[row : row + 1])[0], together[row], atol=1e-5)
-
-
-@pytest.mark.parametrize("axis", [1, 2])
-@pytest.mark.parametrize("stride", [1, 2])
-def test_convolution_by_taps_equals_the_native_one(rng, axis, stride):
-    inputs = []
-    for length, c_in in [(1, 5), (2, 5), (3, 1), (7, 5), (8, 5), (8, 1)]:
-        shape = [2, 4, 4, c_in]
-        shape[axis] = length
-        x = rng.standard_normal(shape).astype(np.float32)
-        inputs.append((x, rng.standard_normal((3, c_in, 6)).astype(np.float32)))
-
-    def run(convolve):
-        """Outputs and both gradients for a cotangent that differs from place to place."""
-
-        def objective(inputs):
-            outputs = [convolve(x, kernel, axis, stride) for x, kernel in inputs]
-            return sum(jnp.sum(jnp.sin(out)) for out in outputs), outputs
-
-        return jax.jit(jax.grad(objective, has_aux=True))(inputs)
-
-    assert_trees_close(run(conv_taps), run(conv_native))
-
-
-def test_convolutions_start_glorot_uniform_without_bias():
-    x = jnp.zeros((1, 4, 4, 20))
-    params = AxisConv(features=40, axis=1, stride=2).init(jax.random.key(0), x)["params"]
-    bound = np.sqrt(6 / (3 * 20 + 3 * 40))
-    assert 0.98 * bound < np.abs(params["kernel"]).max() <= bound
-    assert float(jnp.std(params["kernel"])) == pytest.approx(bound / np.sqrt(3), rel=0.05)
-    assert not params["bias"].any()
-
-
-def test_convolution_pads_at_the_end_first(rng):
-    x = rng.standard_normal((1, 6, 2, 3)).astype(np.float32)
-    kernel = rng.standard_normal((3, 3, 2)).astype(np.float32)
-    expected = np.zeros((1, 3, 2, 2))
-    for row in range(3):
-        for tap in range(3):
-            if 2 * row + tap < 6:
-                expected[:, row] += x[:, 2 * row + tap] @ kernel[tap]
-    for convolve in (conv_taps, conv_native):
-        np.testing.assert_allclose(convolve(x, kernel, 1, 2), expected, atol=1e-5)
-
-
-@pytest.mark.parametrize("affine_shape", [(6, 4, 3), (1, 1, 3)])
-def test_norm_for_cpu_equals_the_plain_one_and_numpy(rng, affine_shape):
-    x = rng.normal(0.5, 2.0, (5, 6, 4, 3)).astype(np.float32)
-    scale, bias = (rng.standard_normal(affine_shape).astype(np.float32) for _ in range(2))
-    dy = rng.standard_normal(x.shape).astype(np.float32)
-
-    def run(norm):
-        out, vjp = jax.vjp(norm, x, scale, bias)
-        return out, *vjp(dy)
-
-    assert_trees_close(jax.jit(run, static_argnums=0)(normalize_on_cpu), run(normalize))
-    rows = x.reshape(5, -1).astype(np.float64)
-    normal = (rows - rows.mean(1, keepdims=True)) / np.sqrt(rows.var(1, keepdims=True) + 1e-5)
-    expected = normal.reshape(x.shape) * scale + bias
-    np.testing.assert_allclose(normalize(x, scale, bias), expected, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("block_order", "norm_affine", "n_frames"),
-    [
-        ("conv_norm_relu", "joint", 32),
-        pytest.param("conv_elu_norm", "channel", 63, marks=pytest.mark.slow),
-        pytest.param("conv_norm_relu", "channel", 63, marks=pytest.mark.slow),
-        pytest.param("conv_elu_norm", "joint", 32, marks=pytest.mark.slow),
-    ],
-)
-def test_formulations_agree_in_embeddings_and_gradients(rng, block_order, norm_affine, n_frames):
-    changes = {"block_order": block_order, "norm_affine": norm_affine}
-    mels = random_mels(n_frames=n_frames)
-    params = random_params(tuple(changes.items()), n_frames)
-    weights = rng.standard_normal((3, 16)).astype(np.float32)
-
-    def run(conv_impl):
-        encoder = build_encoder({**SMALL, **changes, "conv_impl": conv_impl})
-
+    def run(variables, mels):
         def objective(params):
-            embeddings = encoder.apply(params, mels)
-            return jnp.sum(embeddings * weights), embeddings
+            embeddings, changed = encoder.apply(
+                {**variables, "params": params}, mels, train=True, mutable=["batch_stats"]
+            )
+            return jnp.sum(embeddings), (embeddings, changed)
 
-        return jax.jit(jax.grad(objective, has_aux=True))(params)
+        gradients, aux = jax.grad(objective, has_aux=True)(variables["params"])
+        return gradients, *aux
 
-    (gradients, embeddings), (expected_gradients, expected) = run("taps"), run("native")
-    assert_trees_close(embeddings, expected)
-    # Rounding grows on the way back through sixteen layers.
-    assert_trees_close(gradients, expected_gradients, tolerance=5e-5)
-
-
-def test_block_orders_differ():
-    mels = random_mels()
-    difference = embed(mels) - embed(mels, block_order="conv_elu_norm")
-    assert float(jnp.max(jnp.abs(difference))) > 1e-3
+    return jax.jit(run)
 
 
-def test_bfloat16_stays_close_and_keeps_float32_outside():
-    mels = random_mels()
-    exact, rounded = embed(mels), embed(mels, dtype="bfloat16")
+@every_encoder
+def test_shape_dtype_and_collections(name):
+    section, shape = SMALL[name]
+    encoder = build_encoder(section)
+    mels = jax.ShapeDtypeStruct((5, *shape), np.float32)
+    embeddings, variables = jax.eval_shape(encoder.init_with_output, jax.random.key(0), mels)
+    assert embeddings.shape == (5, section["embedding_dim"])
+    assert embeddings.dtype == jnp.float32
+    assert set(variables) == ({"params", "batch_stats"} if name in BATCH_NORM else {"params"})
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(variables))
+
+
+@every_encoder
+def test_unit_norm_and_no_influence_of_the_other_rows(name):
+    mels = random_mels(3, *SMALL[name][1])
+    embeddings = embed(name, mels)
+    assert embeddings.dtype == jnp.float32
+    np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1.0, atol=1e-5)
+    assert np.abs(embeddings[1] - embeddings[2]).max() > 1e-3
+    among_others = embed(name, np.stack([mels[1], mels[1], mels[0]]))
+    np.testing.assert_allclose(among_others, embeddings[np.array([1, 1, 0])], atol=1e-6)
+
+
+@every_encoder
+def test_zeros_give_finite_values_and_gradients(name):
+    section, shape = SMALL[name]
+    zeros = jax.tree.map(np.zeros_like, random_variables(section, *shape))
+    results = compiled_in_training(name)(zeros, np.zeros((16, *shape), np.float32))
+    in_use = compiled_in_use(name)(zeros, np.zeros((3, *shape), np.float32))
+    for leaf in jax.tree.leaves((results, in_use)):
+        assert np.isfinite(leaf).all()
+
+
+@every_encoder
+def test_bfloat16_stays_close_and_keeps_float32_outside(name):
+    mels = random_mels(3, *SMALL[name][1])
+    exact, rounded = embed(name, mels), embed(name, mels, dtype="bfloat16")
     assert rounded.dtype == jnp.float32
     np.testing.assert_allclose(np.linalg.norm(rounded, axis=1), 1.0, atol=1e-5)
     assert float(jnp.min(jnp.sum(exact * rounded, axis=1))) > 0.99
     assert float(jnp.max(jnp.abs(exact - rounded))) > 0
 
 
-def test_taps_on_this_cpu():
-    assert resolve_conv_impl("auto") == "taps"
-    assert resolve_conv_impl("native") == "native"
+@every_encoder
+def test_training_changes_the_statistics_of_a_batch_and_nothing_else(name):
+    section, shape = SMALL[name]
+    variables, mels = random_variables(section, *shape), random_mels(16, *shape)
+    gradients, embeddings, changed = compiled_in_training(name)(variables, mels)
+    kernels = [
+        gradient
+        for path, gradient in jax.tree_util.tree_leaves_with_path(gradients)
+        if path[-1].key.endswith("kernel")
+    ]
+    assert len(kernels) >= 4
+    assert all(np.abs(kernel).max() > 1e-6 for kernel in kernels)
+    in_use = embed(name, mels[:3])
+    if name not in BATCH_NORM:
+        assert changed == {}
+        np.testing.assert_allclose(embeddings[:3], in_use, atol=1e-6)
+        return
+    assert np.abs(embeddings[:3] - in_use).max() > 1e-3
+    assert list(changed) == ["batch_stats"]
+    before, after = variables["batch_stats"], changed["batch_stats"]
+    assert jax.tree.structure(before) == jax.tree.structure(after)
+    for old, new in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
+        assert np.abs(old - new).min() > 0
+
+
+@every_encoder
+def test_use_changes_no_statistics(name):
+    section, shape = SMALL[name]
+    variables, mels = random_variables(section, *shape), random_mels(1, *shape)
+    apply = functools.partial(build_encoder(section).apply, mutable=True)
+    _, changed = jax.eval_shape(apply, variables, mels)
+    assert set(changed) == set(variables)
+    jaxpr = jax.make_jaxpr(lambda v: apply(v, mels)[1])(variables).jaxpr
+    assert jaxpr.outvars == jaxpr.invars
+
+
+@pytest.mark.parametrize("name", BATCH_NORM)
+def test_statistics_of_eight_devices_are_those_of_the_whole_batch(name):
+    section, shape = SMALL[name]
+    variables, mels = random_variables(section, *shape), random_mels(16, *shape)
+    _, expected, changed = compiled_in_training(name)(variables, mels)
+
+    encoder = build_encoder(section, axis_name="devices")
+    spread = jax.pmap(
+        lambda mels: encoder.apply(variables, mels, train=True, mutable=["batch_stats"]),
+        axis_name="devices",
+    )
+    embeddings, states = jax.block_until_ready(spread(mels.reshape(8, 2, *shape)))
+    np.testing.assert_allclose(embeddings.reshape(expected.shape), expected, atol=1e-4)
+    for device in (0, 7):
+        state = jax.tree.map(lambda x, d=device: x[d], states)
+        assert_trees_close(state, changed, tolerance=1e-4)
+
+
+def test_unit_norm_is_that_of_numpy_and_zeros_stay_zeros(rng):
+    x = rng.standard_normal((4, 6)).astype(np.float32)
+    x[0] = 0.0
+    expected = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-6)
+    np.testing.assert_allclose(unit_norm(x), expected, atol=1e-6)
+    assert unit_norm(x.astype(jnp.bfloat16)).dtype == jnp.float32
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("name", "change", "words"),
     [
-        ({"name": "resnet"}, "resnet"),
-        ({"width": 3}, "encoder.width "),
-        ({"embedding_dim": 24}, "24"),
-        ({"embedding_dim": 0}, "0"),
-        ({"widths": (4, 4)}, "8 blocks"),
-        ({"block_order": "relu"}, "conv_norm_relu"),
-        ({"norm_affine": "none"}, "joint"),
-        ({"conv_impl": "fft"}, "native"),
+        ("nafp", {"name": "resnet"}, "encoder.name is 'resnet'; choose one of nafp, attention"),
+        ("nafp", {"width": 3}, "encoder.width is not a setting of nafp"),
+        ("nafp", {"dtype": "float32"}, "encoder.dtype "),
+        ("nafp", {"embedding_dim": 24}, "24"),
+        ("nafp", {"embedding_dim": 0}, "0"),
+        ("nafp", {"widths": (4, 4)}, "8 blocks"),
+        ("nafp", {"widths": (4, 4, 8, 8, 8, 8, 0, 32)}, "widths"),
+        ("nafp", {"head_units": 0}, "head_units is 0"),
+        ("nafp", {"block_order": "relu"}, "conv_norm_relu"),
+        ("nafp", {"norm_affine": "none"}, "joint"),
+        ("nafp", {"conv_impl": "fft"}, "native"),
+        ("attention", {"axis_name": "x"}, "encoder.axis_name "),
+        ("attention", {"widths": ()}, "widths is "),
+        ("attention", {"widths": (4, -1)}, "widths is "),
+        ("attention", {"widths": (4, 2.5)}, "widths is "),
+        ("attention", {"embedding_dim": 3}, "embedding_dim is 3, but the last width, 8"),
+        ("attention", {"attention": "no"}, "attention is 'no'; choose one of True, False"),
+        ("attention", {"mask_scale": 0.0}, "mask_scale is 0.0"),
+        ("transformer", {"n_heads": 3}, "n_heads is 3, but d_model, 16"),
+        ("transformer", {"n_layers": 0}, "n_layers is 0"),
+        ("transformer", {"tokens": "view"}, "transposed, scrambled"),
+        ("transformer", {"patch_frames": 1.5}, "patch_frames is 1.5"),
+        ("woo", {"dense_units": 0}, "dense_units is 0"),
+        ("woo", {"embedding_dim": -10}, "embedding_dim is -10"),
     ],
 )
-def test_what_cannot_work_is_refused_in_a_sentence(change, words):
-    with pytest.raises(ConfigError, match=words):
-        build_encoder({**SMALL, **change})
+def test_what_cannot_work_is_refused_in_a_sentence(name, change, words):
+    with pytest.raises(ConfigError, match=words) as error:
+        build_encoder({**SMALL[name][0], **change})
+    assert str(error.value).endswith(".")
+    assert "\n" not in str(error.value)
 
 
-def test_an_unknown_dtype_is_refused():
+@every_encoder
+def test_an_unknown_dtype_is_refused(name):
     with pytest.raises(ConfigError, match="float64"):
-        build_encoder(SMALL, dtype="float64")
+        build_encoder(SMALL[name][0], dtype="float64")
+
+
+@every_encoder
+def test_settings_read_from_json_are_the_same(name):
+    section, shape = SMALL[name]
+    lists = {k: list(v) if isinstance(v, tuple) else v for k, v in section.items()}
+    assert build_encoder(lists) == build_encoder(section)
+    assert variable_shapes(lists, *shape) == variable_shapes(section, *shape)
