@@ -36,7 +36,7 @@ What it costs is told in `rice.py`. At the width of `rice_small.py`, for two CPU
 
 What is not reproduced: the segments of queries, too, were crops that started at random; impulse
 responses kept the delay before their direct path; the ends of a segment were mirrored, where here
-zeros stand; the tracks of a stereo file were added, not averaged.
+zeros stand; the channels of a recording were added, not averaged.
 """
 
 from fingerprint_configs import rice
