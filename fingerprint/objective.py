@@ -51,12 +51,13 @@ def build_objective(config: ConfigDict, axis_name: str | None = None) -> Callabl
             variables, embeddings.reshape(-1, d), train=True, mutable=["batch_stats"]
         )
         codes = codes.reshape(n_roles, b, -1)
-        code_loss, metrics, queue = hashing.loss(
-            codes[0], codes[1], model_state["queue"], axis_name
-        )
+        queue = model_state.get("queue", jnp.zeros((0, codes.shape[-1])))
+        code_loss, metrics, queue = hashing.loss(codes[0], codes[1], queue, axis_name)
         contrastive_loss = contrastive(embeddings)
         loss = hashing.contrastive_weight * contrastive_loss + code_loss
-        new_state = {"hash_head": updated["batch_stats"], "queue": queue}
+        new_state = {"hash_head": updated["batch_stats"]}
+        if "queue" in model_state:
+            new_state["queue"] = queue
         return loss, ({"loss_contrastive": contrastive_loss} | metrics, new_state)
 
     return with_codes

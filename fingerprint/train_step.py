@@ -28,8 +28,8 @@ class TrainState(NamedTuple):
         step: Number of steps done, int32; the next batch has this number.
         params: ``{"encoder": ...}`` and, with codes, ``"hash_head"``; float32.
         model_state: What a network remembers that no gradient moves: ``{"encoder": batch
-            statistics or {}}`` and, with codes, ``"hash_head"`` likewise and ``"queue"``, the
-            codes of past batches.
+            statistics or {}}`` and, with codes, ``"hash_head"`` likewise and, if it has rows,
+            ``"queue"``, the codes of past batches.
         opt_state: State of the optimiser, of the parameters that it moves.
     """
 
@@ -73,7 +73,8 @@ def initial_state(config: ConfigDict) -> TrainState:
         )
         params["hash_head"] = head["params"]
         model_state["hash_head"] = head["batch_stats"]
-        model_state["queue"] = hashing.initial_queue(jax.random.fold_in(key, 2))
+        if hashing.queue_rows:  # A checkpoint holds no array without elements.
+            model_state["queue"] = hashing.initial_queue(jax.random.fold_in(key, 2))
     opt_state = jax.jit(optimizer.init)(_trained(config, params))
     return TrainState(jnp.zeros((), jnp.int32), params, model_state, opt_state)
 

@@ -13,7 +13,10 @@ def state_of(step):
     """A state in miniature, replicated on all devices."""
     params = {"layer": {"kernel": np.full((2, 3), step, np.float32)}}
     opt_state = ({"count": jnp.asarray(step, jnp.int32)}, ())
-    return parallel.replicate(TrainState(jnp.asarray(step, jnp.int32), params, opt_state))
+    model_state = {"encoder": {}, "queue": np.full((4, 2), step, np.float32)}
+    return parallel.replicate(
+        TrainState(jnp.asarray(step, jnp.int32), params, model_state, opt_state)
+    )
 
 
 @pytest.fixture
@@ -34,6 +37,7 @@ def test_the_newest_comes_back_and_only_so_many_are_kept(tmp_path, config):
     assert jax.tree.structure(restored) == jax.tree.structure(state_of(0))
     assert int(restored.step) == 30
     np.testing.assert_array_equal(restored.params["layer"]["kernel"], np.full((2, 3), 30))
+    np.testing.assert_array_equal(restored.model_state["queue"], np.full((4, 2), 30))
     assert restored.step.sharding == state_of(0).step.sharding
     kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
     assert kept == ["20", "30"]
@@ -87,6 +91,8 @@ def test_what_does_not_change_the_parameters_may_differ(tmp_path, config):
     config.training.n_steps = 7
     config.training.log_every_steps = 1
     config.evaluation.n_queries = 5
+    config.search.neighbours = 3
+    config.reference.pad_to_s = 30.0
     config.data.cache_dir = "/elsewhere"
     with Checkpoints(tmp_path, config) as checkpoints:
         assert int(checkpoints.restore(state_of(0)).step) == 20

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 from fingerprint_configs import nafp
+from ml_collections import ConfigDict
 
 from fingerprint import parallel
 from fingerprint.errors import ConfigError
@@ -64,8 +65,8 @@ def batches_of(config, make=make_batch):
     return batches
 
 
-def params_of(folder):
-    with np.load(folder / "parameters.npz") as arrays:
+def params_of(folder, name="parameters.npz"):
+    with np.load(folder / name) as arrays:
         return {name: arrays[name] for name in arrays.files}
 
 
@@ -139,6 +140,51 @@ def test_a_run_that_crashed_goes_on_as_if_nothing_had_happened(config, uninterru
     folder = run(config, tmp_path, batches_of(config, remember))
     assert seen == [4, 5, 6, 7]
     assert_same_params(params_of(folder), uninterrupted[0])
+
+
+@pytest.fixture(scope="module")
+def coded_config():
+    """Batch norm, whose statistics are part of the state, and a queue of past codes."""
+    config = tiny_config(n_pairs=8, n_steps=4)
+    config.encoder = ConfigDict(
+        {
+            **{"name": "transformer", "patch_frames": 4, "d_model": 8, "n_layers": 1},
+            **{"n_heads": 2, "feed_forward_units": 16, "hidden_units": 16, "embedding_dim": 8},
+        }
+    )
+    config.hash = ConfigDict({"n_bits": 4, "hidden_units": 8, "queue_rows": 32})
+    config.training.checkpoint_every_steps = 2
+    return config
+
+
+def test_batch_statistics_and_queue_are_resumed_too(coded_config, tmp_path):
+    whole = run(coded_config, tmp_path / "whole", batches_of(coded_config))
+
+    def crash_at_3(k, n_pairs):
+        if k == 3:
+            raise Crash
+        return make_batch(k, n_pairs)
+
+    with pytest.raises(Crash):
+        run(coded_config, tmp_path / "torn", batches_of(coded_config, crash_at_3))
+    resumed = run(coded_config, tmp_path / "torn", batches_of(coded_config))
+    for name in ("parameters.npz", "batch_stats.npz", "hash_head.npz"):
+        assert_same_params(params_of(resumed, name), params_of(whole, name))
+
+    fingerprinter = Fingerprinter.load(whole)
+    assert fingerprinter.codes(fingerprinter.embed_segments(tones(0, 2))).shape == (2, 4)
+    lines = (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()
+    assert {"loss_contrastive", "hash_balance", "hash_assignment"} <= set(json.loads(lines[-1]))
+
+
+def test_a_frozen_encoder_stays_itself(coded_config, tmp_path):
+    encoder = run(coded_config, tmp_path / "encoder", batches_of(coded_config))
+    frozen = coded_config.copy_and_resolve_references()
+    frozen.hash.update(initial_model=str(encoder), train_encoder=False, queue_rows=0)
+    with_head = run(frozen, tmp_path / "head", batches_of(frozen))
+    assert Fingerprinter.load(with_head).identity == Fingerprinter.load(encoder).identity
+    heads = [params_of(folder, "hash_head.npz") for folder in (with_head, encoder)]
+    assert (heads[0]["params/code/kernel"] != heads[1]["params/code/kernel"]).any()
 
 
 def test_sigterm_writes_a_checkpoint_and_the_run_goes_on_from_there(
