@@ -136,6 +136,7 @@ PRESETS: dict[str, LandmarkSettings] = {
         picker="decaying_threshold",
         fan_out=3,
         max_df_bins=31,
+        max_dt_frames=62,
         hash_bits=(8, 6, 6),
     ),
     "dejavu": LandmarkSettings(
