@@ -1,0 +1,117 @@
+"""What systems answered to a set of queries, a line for each: asked once, judged at any time.
+
+    {"format": "fingerprint answers", ..., "system": ..., "queries": ..., "database": ...}
+    {"query": "000000", "duration_s": 1.0, "verdict": "match", "candidates": [[...], ...], ...}
+
+A candidate is ``[track, start_s, score]``. Tracks are named by their path, relative to the root of
+the queries where they lie below it.
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from fingerprint.errors import FingerprintError
+
+FORMAT, FORMAT_VERSION = "fingerprint answers", 1
+MAX_CANDIDATES = 10
+
+
+class AnswerError(FingerprintError):
+    """Answers that cannot be read, or that belong to other queries."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """A place that a query may come from: ``start_s`` is the second of the track at its start."""
+
+    track: str
+    start_s: float
+    score: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """One system's answer to the first ``duration_s`` seconds of a query.
+
+    Attributes:
+        query: id of the query.
+        duration_s: how much of it was asked.
+        verdict: "match" or "no_match"; None where a system says nothing of that sort.
+        candidates: best first, at most `MAX_CANDIDATES`.
+        wall_s: how long it took; None if unknown.
+        cpu_s: likewise, in seconds of one core.
+    """
+
+    query: str
+    duration_s: float
+    verdict: str | None
+    candidates: tuple[Candidate, ...]
+    wall_s: float | None = None
+    cpu_s: float | None = None
+
+    def to_line(self) -> str:
+        """As a line of the file, with its end."""
+        values = dataclasses.asdict(self)
+        values["candidates"] = [
+            [each.track, round(each.start_s, 4), round(each.score, 6)] for each in self.candidates
+        ]
+        return json.dumps(values, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_line(cls, line: str) -> "Answer":
+        """What `to_line` wrote.
+
+        Raises:
+            ValueError, TypeError, KeyError: it did not write this.
+        """
+        values = json.loads(line)
+        values["candidates"] = tuple(Candidate(*each) for each in values["candidates"])
+        return cls(**values)
+
+
+def name_of(path: str, root: str | os.PathLike) -> str:
+    """A recording's name in tables: relative to ``root`` where it lies below it."""
+    path, root = os.path.realpath(path), os.path.realpath(root)
+    return os.path.relpath(path, root) if path.startswith(root + os.sep) else path
+
+
+def read_header(path: str | os.PathLike) -> dict[str, Any]:
+    """The first line of a file of answers.
+
+    Raises:
+        AnswerError: there is no such file, or it holds something else.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            header = json.loads(file.readline())
+        known = (header["format"], header["format_version"]) == (FORMAT, FORMAT_VERSION)
+        names = {"system", "queries", "durations_s", "database", "record"} <= set(header)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise AnswerError(f"{path} holds no answers that can be read ({error!r}).") from error
+    if not (known and names):
+        raise AnswerError(
+            f"{path} is of another format than {FORMAT!r}, version {FORMAT_VERSION}: ask again."
+        )
+    return header
+
+
+def read_answers(path: str | os.PathLike) -> Iterator[Answer]:
+    """The answers of a file, one by one.
+
+    Raises:
+        AnswerError: it cannot be read, or a line of it is damaged.
+    """
+    read_header(path)
+    with open(path, encoding="utf-8") as file:
+        next(file)
+        for number, line in enumerate(file, 2):
+            try:
+                yield Answer.from_line(line)
+            except (ValueError, TypeError, KeyError) as error:
+                raise AnswerError(
+                    f"Line {number} of {path} is damaged ({error!r}): ask again, which goes on "
+                    "from the lines before it."
+                ) from error
