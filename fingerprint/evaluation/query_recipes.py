@@ -1,7 +1,6 @@
 """Recipes: everything that was drawn for a query, so that it can be synthesised again."""
 
 import dataclasses
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -175,10 +174,9 @@ class _Draw:
     def __init__(self, surroundings: Surroundings, settings: QuerySettings, read: Reader):
         self.surroundings = surroundings
         self.settings = settings
-        self.read = functools.partial(read, sample_rate_hz=settings.sample_rate_hz)
+        self.read = lambda path: read(path, settings.sample_rate_hz)
         self.n_history = round(settings.history_s * settings.sample_rate_hz)
-        self.t60_s = functools.cache(self._t60_s)
-        self.rooms_like = functools.cache(self._rooms_like)
+        self._t60_s: dict[str, float | None] = {}
 
     def excerpt(self, path: str, rng: np.random.Generator) -> tuple[int, list[_DrawnChunk]]:
         """A start in a track, and the chunks of the query from there on."""
@@ -201,7 +199,7 @@ class _Draw:
         """The chunk under a condition."""
         rooms, used = self.surroundings.rooms, chunk.room_used
         if condition["t60_s"] is not None:
-            rooms, used = self.rooms_like(condition["t60_s"]), True
+            rooms, used = self._rooms_like(condition["t60_s"]), True
         room = rooms[int(chunk.room_choice * len(rooms))] if rooms and used else None
         snr_db = condition["snr_db"] if chunk.drawn_snr_db is None else chunk.drawn_snr_db
         noises = () if snr_db is None else chunk.noises
@@ -231,9 +229,12 @@ class _Draw:
         looped = loop(self.read(path), n)
         return NoiseExcerpt(path, draw_start(looped, n, n, rng, path))
 
-    def _t60_s(self, room: str) -> float | None:
-        t60_s = reverberation_time_s(self.read(room), self.settings.sample_rate_hz)
-        return None if t60_s is None else round(t60_s, 3)
+    def t60_s(self, room: str) -> float | None:
+        """The reverberation time of a room, measured once."""
+        if room not in self._t60_s:
+            t60_s = reverberation_time_s(self.read(room), self.settings.sample_rate_hz)
+            self._t60_s[room] = None if t60_s is None else round(t60_s, 3)
+        return self._t60_s[room]
 
     def _rooms_like(self, t60_s: float) -> list[str]:
         times_s = {room: self.t60_s(room) for room in self.surroundings.rooms}

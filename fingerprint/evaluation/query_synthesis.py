@@ -13,7 +13,7 @@ from fingerprint.evaluation.query_settings import Condition
 
 # Longer than what a resampler or a vocoder makes of the two ends of an excerpt.
 _MARGIN_S = 0.1
-_CACHE_BYTES = 256 * 2**20
+_CACHE_BYTES = 128 * 2**20
 
 
 class AudioReader:
@@ -42,7 +42,7 @@ class AudioReader:
 
 
 def synthesise(recipe: Recipe, read: Reader) -> np.ndarray:
-    """Make a query: the same recipe and files give the same samples, bit for bit.
+    """Make a query: the same recipe, files and libraries give the same samples, bit for bit.
 
     The order is that of sound: the recording played faster or slower; noise, then the impulse
     responses of room and device (the published order, Chang et al., arXiv 2010.11910); the band
