@@ -1,6 +1,7 @@
 """Every file of configs/ can be used as it stands and as its header says; its figures are right."""
 
 import ast
+import re
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,7 @@ from fingerprint.segments import SegmentGrid
 PATHS = sorted(path for path in (REPOSITORY / "configs").glob("*.py") if path.stem != "__init__")
 every_config = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 
+OVERRIDE = r"--config\.([\w.]+)=(\([^)]*\)|[^\s`),;]+)"
 # (n_mels, n_frames), parameters of the encoder, million multiply-adds per segment.
 FIGURES = {
     "nafp": ((256, 32), 16_939_008, 303.6),
@@ -76,7 +78,7 @@ def test_is_a_document(path):
 @every_config
 def test_the_overrides_of_its_header_exist(path):
     header = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
-    for key, text in X:
+    for key, text in re.findall(OVERRIDE, header):
         config = read(path.stem, **{key.replace(".", "__"): text.rstrip(".")})
         check_config(config)
 
