@@ -1,6 +1,8 @@
 """Hash buckets and p-stable LSH: the order of probing, what is examined, and the formulas."""
 
+import importlib.util
 import itertools
+import json
 import math
 
 import numpy as np
@@ -374,3 +376,49 @@ def test_refuses_settings_of_lsh(change):
     good = {"n_projections": 3, "n_tables": 2, "width": 1.0}
     with pytest.raises(SearchError, match=next(iter(change))):
         LshSettings(**(good | change))
+
+
+# The benchmark of candidates.
+
+
+@pytest.fixture(scope="module")
+def benchmark(repository):
+    path = repository / "benchmarks" / "candidates.py"
+    spec = importlib.util.spec_from_file_location("candidates_benchmark", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_curve_is_what_the_searcher_finds_and_examines(benchmark, vectors, queries, encode):
+    nearest = ExactSearcher(vectors).search(queries, 1)[0][:, 0]
+    curve = benchmark.bucket_curve(encode(vectors), encode(queries), nearest)
+    for n_buckets in (1, 4, 20, 64):
+        settings = HashBucketSettings(n_buckets=n_buckets)
+        searcher = HashBucketSearcher.build(vectors, encode, settings)
+        ids, _, n_examined = searcher.search_counted(queries, 1)
+        assert curve.recall[n_buckets - 1] == pytest.approx((ids[:, 0] == nearest).mean())
+        assert curve.examined[n_buckets - 1] == pytest.approx(n_examined.mean() / N)
+
+
+def test_shares_at_a_recall_lie_between_the_points(benchmark):
+    curve = benchmark.Curve(np.array([0.2, 0.6, 1.0]), np.array([0.1, 0.3, 1.0]))
+    assert curve.examined_at(0.4) == pytest.approx(0.2)
+    assert math.isnan(curve.examined_at(0.1))
+
+
+def test_codes_are_compared_at_equal_recall(benchmark, vectors, queries, encode, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    nearest = ExactSearcher(vectors).search(queries, 1)[0][:, 0]
+    found = benchmark.Queries(queries, np.arange(60), nearest, np.arange(60) % 3 > 0)
+    benchmark.report(vectors, found, encode, tmp_path / "out")
+    printed = capsys.readouterr().out
+    assert "nearest is right" in printed and "of the buckets within a factor of two" in printed
+    content = json.loads((tmp_path / "out" / "candidates.json").read_text())
+    assert (content["n_rows"], content["n_segments"], content["n_right"]) == (N, 60, 40)
+    assert set(content["curves"]["all segments"]) == {
+        benchmark.LEARNT,
+        benchmark.HYPERPLANES,
+        benchmark.P_STABLE,
+    }
+    assert (tmp_path / "out" / "candidates.png").stat().st_size > 1000

@@ -23,6 +23,8 @@ MOST_PROJECTIONS = 32
 # In units of the neighbours' distance.
 _WIDTHS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)
 _ROWS_PER_BLOCK = 16_384
+# Rows that are marked and looked through in the time that one takes to be sorted.
+_MARKED_PER_SORTED = 100
 _erf = np.vectorize(math.erf, otypes=[np.float64])
 
 
@@ -122,7 +124,7 @@ class LshSearcher(CandidateSearcher):
                 ends[1, :, table] = np.searchsorted(keys, probes[:, table], "right")
             ends += (np.arange(len(self._rows)) * self.n)[:, None]
             for first, last in zip(*ends.reshape(2, len(probes), -1), strict=True):
-                yield np.unique(self._rows.ravel()[concatenated_ranges(first, last)])
+                yield _distinct(self._rows.ravel()[concatenated_ranges(first, last)], self.n)
 
     def _probes(self, positions):
         """Keys of the cells to visit ``(m, n_tables, n_probes)``, the query's own first.
@@ -211,6 +213,15 @@ def settings_for(vectors: np.ndarray) -> LshSettings:
     return choose_settings(
         math.sqrt(2 - 2 * NEIGHBOUR_COSINE), others[:: max(1, len(others) // 999)]
     )
+
+
+def _distinct(rows, n):
+    """The rows ``(m,)`` of ``n`` without repetition, sorted; many of them by marking each."""
+    if _MARKED_PER_SORTED * len(rows) < n:
+        return np.unique(rows)
+    marks = np.zeros(n, bool)
+    marks[rows] = True
+    return np.flatnonzero(marks)
 
 
 def _fewest_tables(same_key, wanted_recall, most_tables):
