@@ -51,7 +51,7 @@ class PairSampler:
                 f"pairs.n_pairs is {n_pairs}, which does not divide by {n_hosts} hosts; choose a "
                 "multiple of their number."
             )
-        if (n_pairs // n_hosts) % segments_per_track:
+        if segments_per_track < 1 or (n_pairs // n_hosts) % segments_per_track:
             raise ConfigError(
                 f"A host has {n_pairs // n_hosts} pairs, which pairs.segments_per_track, "
                 f"{segments_per_track}, does not divide; choose a multiple of it for pairs.n_pairs."

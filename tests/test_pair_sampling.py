@@ -247,6 +247,7 @@ def test_no_backgrounds_no_noise(music):
         ({"n_pairs": 5, "n_hosts": 2}, "n_pairs is 5, which does not divide by 2 hosts"),
         ({"n_pairs": 24, "n_hosts": 12}, "10 training tracks for 12 hosts"),
         ({"n_pairs": 12, "n_hosts": 2, "segments_per_track": 4}, "6 pairs, which .* 4, does not"),
+        ({"segments_per_track": 0}, "4 pairs, which .* 0, does not"),
     ],
 )
 def test_hosts_that_cannot_be_served_are_refused(music, changes, message):
