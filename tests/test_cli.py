@@ -252,12 +252,12 @@ def test_describe_gives_the_promised_facts(repository, capsys):
     assert status == 0
     assert list(facts) == [
         *("name", "input_shape", "embedding_dim", "parameters", "encoder_parameters"),
-        *("macs_per_segment", "macs_per_second_of_audio"),
+        *("macs_per_segment", "macs_per_second_of_audio", "bytes_per_hour_of_audio"),
     ]
     assert (facts["name"], facts["input_shape"], facts["parameters"]) == (
         *("nafp", [256, 32], 16_939_008),
     )
-    assert run(capsys, "describe", config)[1].count("\n") == 7
+    assert run(capsys, "describe", config)[1].count("\n") == 8
 
 
 def test_evaluate_answers_most_clean_queries(songs, music, tmp_path, capsys):
@@ -287,6 +287,34 @@ def test_evaluate_without_a_known_recording_is_refused(songs, tmp_path, clip, ca
     status, _, err = run(capsys, "evaluate", songs, "--queries_from", clip.parent)
     assert status == 1
     assert "index them" in err
+
+
+# ----------------------------------------------------------------------------- spectral hashing
+
+
+def test_spectral_hashing_answers_under_the_same_commands(tmp_path, music, clip, capsys):
+    index = tmp_path / "peaks.index"
+    arguments = ["index", index, music, "--method", "spectral_hash"]
+    assert run(capsys, *arguments)[:2] == (0, "4 added, 0 already there, 0 failed\n")
+    assert run(capsys, *arguments)[:2] == (0, "0 added, 4 already there, 0 failed\n")
+    _, out, _ = run(capsys, "info", index, "--verify", "--format", "json")
+    facts = json.loads(out)
+    assert (facts["method"], facts["tracks"]) == ("spectral_hash", 4)
+    assert facts["settings"]["sample_rate_hz"] == 44_100
+    assert facts["bytes"] == 6 * facts["rows"] > 0
+    assert len(run(capsys, "list", index)[1].splitlines()) == 4
+    _, out, _ = run(capsys, "query", index, clip, "--format", "json")
+    answer = json.loads(out)
+    assert answer["verdict"] == "match"
+    assert list(answer["matches"][0]) == MATCH_KEYS
+    assert answer["matches"][0]["track"] == str(music / "b.flac")
+    assert answer["matches"][0]["reference_start_s"] == pytest.approx(7.0, abs=0.02)
+    evaluation = ["evaluate", index, "--queries_from", music, "--durations_s", 5, "--n_queries", 4]
+    _, out, _ = run(capsys, *evaluation, "--format", "json")
+    assert json.loads(out)["results"][0]["top1"]["rate"] == 1.0
+    status, _, err = run(capsys, "index", index, music, "--method", "landmarks")
+    assert status == 1
+    assert "of the method 'spectral_hash', not 'landmarks'" in err
 
 
 # ----------------------------------------------------------------------------- with a network
@@ -345,8 +373,11 @@ def test_help_explains_with_an_example(verb, capsys):
         ["index", "i", "x.wav", "--model", "m", "--method", "landmarks"],
         ["index", "i", "x.wav", "--preset", "nobody"],
         ["index", "i", "x.wav", "--preset", "wang", "--model", "m"],
+        ["index", "i", "x.wav", "--preset", "wang", "--method", "spectral_hash"],
+        ["index", "i", "x.wav", "--model", "m", "--method", "spectral_hash"],
         ["query", "i", "x.wav", "--top_k", "0"],
         ["query", "i", "x.wav", "--format", "xml"],
+        ["query", "i", "x.wav", "--searcher", "magic"],
         ["remove", "i"],
         ["generate", "s", "x.wav"],
         ["generate", "s", "--model", "m"],
