@@ -79,10 +79,20 @@ def initial_state(config: ConfigDict) -> TrainState:
     return TrainState(jnp.zeros((), jnp.int32), params, model_state, opt_state)
 
 
+def given_encoder(config: ConfigDict) -> dict | None:
+    """Variables of the encoder that ``config.hash.initial_model`` holds; None without one.
+
+    Raises:
+        ModelError: as `initial_state`.
+    """
+    folder = "" if config.hash is None else build_hash(config.hash).initial_model
+    return load_encoder(folder, config) if folder else None
+
+
 def _initial_encoder(config: ConfigDict, key: jax.Array) -> Mapping:
-    initial_model = "" if config.hash is None else build_hash(config.hash).initial_model
-    if initial_model:
-        return jax.tree.map(jnp.asarray, load_encoder(initial_model, config))
+    given = given_encoder(config)
+    if given is not None:
+        return jax.tree.map(jnp.asarray, given)
     encoder = build_encoder(config.encoder, dtype=config.training.dtype)
     return jax.jit(encoder.init)(key, np.zeros((1, *input_shape(config)), np.float32))
 

@@ -20,7 +20,7 @@ from fingerprint.errors import FingerprintError
 from fingerprint.metrics_log import MetricsLog, Pace
 from fingerprint.mini_search import MiniSearch, shorten
 from fingerprint.model import Fingerprinter, save_model
-from fingerprint.train_step import TrainState, build_step, initial_state
+from fingerprint.train_step import TrainState, build_step, given_encoder, initial_state
 
 Batches = Callable[[int], Iterator[dict[str, np.ndarray]]]
 """From the number of the first step to the batches of this host, as `pairs.make_pairs` does."""
@@ -51,7 +51,9 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> pathlib.Path:
             cannot be used.
     """
     check_config(config)
-    build_step(config)  # Refuses what cannot be trained before hours go into preparing data.
+    # Both refuse what cannot be trained before hours go into preparing data.
+    build_step(config)
+    given_encoder(config)
     _make_workdir(workdir)
     # Loads tensorflow, which takes seconds and which no other part of training needs.
     from fingerprint.pairs import load_banks, make_pairs

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from fingerprint import parallel
 from fingerprint.errors import ConfigError
-from fingerprint.model import Fingerprinter
+from fingerprint.model import Fingerprinter, ModelError
 from fingerprint.training import TrainingError, TrainingStopped, run, train
 
 N_SAMPLES = 2000
@@ -236,4 +236,13 @@ def test_what_cannot_be_trained_is_refused_before_data_are_prepared(config, tmp_
     config.pairs.n_pairs = 3
     with pytest.raises(ConfigError, match="8 devices cannot share equally"):
         train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_model_to_start_from_is_refused_before_data_are_prepared(config, tmp_path):
+    with_codes = config.copy_and_resolve_references()
+    with_codes.pairs.n_pairs = 16
+    with_codes.hash = ConfigDict({"n_bits": 4, "initial_model": str(tmp_path / "absent")})
+    with pytest.raises(ModelError, match="absent is not a model folder"):
+        train(with_codes, tmp_path / "run")
     assert not (tmp_path / "run").exists()
