@@ -47,7 +47,9 @@ LAYERS = [
 TENSORFLOW = {"tensorflow", "tensorflow_datasets"}
 NOT_FOR_IDENTIFICATION = TENSORFLOW | {"librosa", "matplotlib", "orbax", "optax"}
 # An identification imports these, some of them only when they are needed.
-IDENTIFICATION_STARTS_AT = {"neural_recognizer", "landmark_recognizer", "recognizer", "cli"}
+IDENTIFICATION_STARTS_AT = {
+    *("neural_recognizer", "landmark_recognizer", "spectral_hash_recognizer", "recognizer", "cli")
+}
 NUMPY_ONLY = {
     *("audio", "segments", "alignment", "store_format", "store_writer", "store"),
     *("landmark_settings", "landmark_peaks", "landmarks", "spectral_hash"),
