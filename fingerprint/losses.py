@@ -141,8 +141,10 @@ def _check_settings(name: str, settings: Mapping) -> None:
             f"{', '.join(map(repr, sorted(required)))}{optional}."
         )
     for key in ("temperature", "margin"):
-        if key in settings and not settings[key] > 0:
-            raise ConfigError(f"loss.{key} is {settings[key]!r}, but it has to be positive.")
+        value = settings.get(key, 1)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not (is_number and value > 0):
+            raise ConfigError(f"loss.{key} is {value!r}, but it has to be a positive number.")
     if not isinstance(settings.get("squared", False), bool):
         raise ConfigError(f"loss.squared is {settings['squared']!r}; choose True or False.")
     if settings.get("mean_over", "all") not in ("all", "violating"):

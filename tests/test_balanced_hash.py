@@ -323,6 +323,7 @@ def test_defaults_and_lists_of_json_are_understood():
         ({"n_bits": True}, "n_bits is True"),
         ({"hidden_units": 0}, "hidden_units is 0"),
         ({"temperature": 0.0}, "temperature is 0.0"),
+        ({"temperature": "cold"}, "temperature is 'cold'"),
         ({"epsilon": 0.0}, "epsilon is 0.0"),
         ({"n_iterations": 0}, "n_iterations is 0"),
         ({"queue_rows": -1}, "queue_rows is -1"),

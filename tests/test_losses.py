@@ -258,6 +258,7 @@ def test_build_loss_passes_the_section_on(rng):
         ({"name": "ntxent", "temperature": 0.1, "margin": 1.0}, "margin"),
         ({"name": "ntxent", "temperature": 0.0}, "0.0"),
         ({"name": "infonce", "temperature": -1.0}, "-1.0"),
+        ({"name": "infonce", "temperature": "cold"}, "'cold'"),
         ({"name": "triplet_np"}, "'margin', 'mean_over' if wanted, 'squared' if wanted"),
         ({"name": "triplet_np", "margin": 0.0}, "loss.margin is 0.0"),
         ({"name": "triplet_np", "margin": 0.4, "squared": 2}, "loss.squared is 2"),
