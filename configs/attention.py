@@ -21,9 +21,9 @@ Where sources disagree, and what is not stated:
   the one here is ours.
 - The offset is 40 ms in the settings, 50 ms the default of the code. There, pairs with noise alone
   have none; here every pair has.
-- Search is LSH in the paper, IVF-PQ in the code; `fingerprint search` takes either by `--searcher`.
-  Decibels are relative to the loudest bin of a segment here, so that no level has to be
-  normalised.
+- Search is LSH in the paper, IVF-PQ in the code: `--searcher lsh` and `--searcher ivf_pq`.
+- The code brings waveforms to a peak of 1 and drops segments of low power. Here decibels are
+  relative to the loudest bin of each segment, so that the level does not matter.
 """
 
 from fingerprint_configs import nafp
