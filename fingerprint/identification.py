@@ -76,11 +76,13 @@ class Identification:
     """The verdict on a query, and the best candidates, best first, whatever the verdict.
 
     The verdict is "match" when the best candidate's score is one that wrong tracks hardly ever
-    reach; ``matches`` is empty when nothing resembles the query at all.
+    reach; ``matches`` is empty when nothing resembles the query at all. ``examined`` is the share
+    of the index that each search compared with, where the method counts it.
     """
 
     verdict: Literal["match", "no_match"]
     matches: list[Match]
+    examined: float | None = None
 
     def to_dict(self) -> dict:
         """``{"verdict": ..., "matches": [...]}``, ready for JSON."""

@@ -21,6 +21,7 @@ from fingerprint.generate import COLUMN, MAX_BATCH_SAMPLES, generate, neural_sto
 from fingerprint.identification import Identification, Match, Recognizer
 from fingerprint.model import Fingerprinter
 from fingerprint.searchers import Searcher, Settings, open_searcher
+from fingerprint.searchers.candidates import CandidateSearcher
 from fingerprint.store import Store, StoreError, Track
 from fingerprint.store_format import system_errors_as_sentences
 
@@ -130,7 +131,7 @@ class NeuralRecognizer(Recognizer):
     def _identify(self, samples: np.ndarray, top_k: int) -> Identification:
         queries = self._embed_shifts(samples)
         n_shifts, n_segments, dim = queries.shape
-        ids, _ = self._open_searcher().search(queries.reshape(-1, dim), self._rules.neighbours)
+        ids, examined = self._search(queries.reshape(-1, dim))
         ids = ids.reshape(n_shifts, n_segments, -1)
         hypotheses = align(
             queries,
@@ -147,7 +148,16 @@ class NeuralRecognizer(Recognizer):
         return Identification(
             "match" if is_match else "no_match",
             [self._match(each, self.tracks[each.track], query_s) for each in hypotheses],
+            examined,
         )
+
+    def _search(self, vectors: np.ndarray) -> tuple[np.ndarray, float | None]:
+        """The neighbours of each vector, and the mean share of the rows compared with it."""
+        searcher = self._open_searcher()
+        if not isinstance(searcher, CandidateSearcher):
+            return searcher.search(vectors, self._rules.neighbours)[0], None
+        ids, _, n_examined = searcher.search_counted(vectors, self._rules.neighbours)
+        return ids, float(n_examined.mean()) / searcher.n
 
     def _is_match(self, hypothesis: Hypothesis, n_segments: int) -> bool:
         """Judged by the part of the query that lies within the track, as a query of that length."""

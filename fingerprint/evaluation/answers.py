@@ -17,6 +17,8 @@ from fingerprint.errors import FingerprintError
 
 FORMAT, FORMAT_VERSION = "fingerprint answers", 1
 MAX_CANDIDATES = 10
+# Of a second; starts are kept to a tenth of a millisecond.
+START_DECIMALS = 4
 
 
 class AnswerError(FingerprintError):
@@ -43,6 +45,8 @@ class Answer:
         candidates: best first, at most `MAX_CANDIDATES`.
         wall_s: how long it took; None if unknown.
         cpu_s: likewise, in seconds of one core.
+        examined: share of the database that each search compared; None where nobody counts.
+        answerable: whether the database holds the recording; None if unknown.
     """
 
     query: str
@@ -51,12 +55,15 @@ class Answer:
     candidates: tuple[Candidate, ...]
     wall_s: float | None = None
     cpu_s: float | None = None
+    examined: float | None = None
+    answerable: bool | None = None
 
     def to_line(self) -> str:
         """As a line of the file, with its end."""
         values = dataclasses.asdict(self)
         values["candidates"] = [
-            [each.track, round(each.start_s, 4), round(each.score, 6)] for each in self.candidates
+            [each.track, round(each.start_s, START_DECIMALS), round(each.score, 6)]
+            for each in self.candidates
         ]
         return json.dumps(values, ensure_ascii=False) + "\n"
 

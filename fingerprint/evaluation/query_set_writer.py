@@ -51,6 +51,7 @@ def write_query_set(
     folder: str | os.PathLike,
     settings: QuerySettings,
     *,
+    sources: Sequence[Sequence[str]] | None = None,
     audio: str = "flac",
     progress: bool = True,
 ) -> QuerySet:
@@ -60,6 +61,8 @@ def write_query_set(
 
     Args:
         folder: is made; what was there before is not touched.
+        sources: the recordings to excerpt, where they are not all that ``settings`` names; they
+            lie below its folders. A list for each of ``queries_from`` and ``unknown``.
         audio: "flac", 16-bit files, or "recipe", nothing but the recipes: both have the same
             samples.
 
@@ -72,7 +75,7 @@ def write_query_set(
         raise QueryError(f"audio is {audio!r}: choose {' or '.join(AUDIO_FORMS)}.")
     if folder.exists():
         raise QueryError(f"{folder} exists already: remove it, or choose another folder.")
-    sources = list(settings.sources())
+    sources = list(settings.sources() if sources is None else sources)
     askable = [_long_enough(source, settings) for source in sources]
     if not all(askable):
         raise QueryError(

@@ -10,6 +10,8 @@ from fingerprint.errors import FingerprintError
 
 # Two-sided 95 % of the normal distribution.
 Z_95 = 1.959963984540054
+# Tracks drawn at once by the bootstrap, which bounds its memory.
+MAX_DRAWN = 1 << 20
 
 
 def wilson_interval(n_hits: int, n: int, z: float = Z_95) -> tuple[float, float]:
@@ -36,17 +38,32 @@ def bootstrap_interval(
     seed: int = 0,
     level: float = 0.95,
 ) -> tuple[float, float]:
-    """Percentile interval of a share when whole tracks are drawn again, with all their queries.
+    """As `bootstrap_intervals`, of one share."""
+    ((low, high),) = bootstrap_intervals(
+        np.asarray(hits)[:, None], tracks, n_resamples=n_resamples, seed=seed, level=level
+    )
+    return float(low), float(high)
+
+
+def bootstrap_intervals(
+    hits: np.ndarray,
+    tracks: Sequence[Hashable],
+    *,
+    n_resamples: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> np.ndarray:
+    """Percentile intervals of shares when whole tracks are drawn again, with all their queries.
 
     Queries of one track succeed and fail together, which an interval over single queries does not
     see (cluster bootstrap: Davison and Hinkley, Bootstrap Methods and their Application, 3.8).
 
     Args:
-        hits: ``(n,)`` whether each query was answered rightly.
+        hits: ``(n, n_shares)`` whether each query was answered rightly, by each count.
         tracks: ``(n,)`` the track of each query.
 
     Returns:
-        Lower and upper bound; (0, 1) where nothing was counted.
+        Lower and upper bounds ``(n_shares, 2)``; 0 and 1 where nothing was counted.
 
     Raises:
         FingerprintError: the two have different lengths.
@@ -56,15 +73,22 @@ def bootstrap_interval(
             f"There are {len(hits)} hits and {len(tracks)} tracks, but each query has one of both."
         )
     if not len(hits):
-        return 0.0, 1.0
+        return np.tile([0.0, 1.0], (hits.shape[1], 1))
     numbers = {track: number for number, track in enumerate(dict.fromkeys(tracks))}
     groups = np.array([numbers[track] for track in tracks])
-    n_queries = np.bincount(groups)
-    n_hits = np.bincount(groups, np.asarray(hits, np.float64))
-    drawn = np.random.default_rng(seed).integers(len(n_queries), size=(n_resamples, len(n_queries)))
-    shares = n_hits[drawn].sum(axis=1) / n_queries[drawn].sum(axis=1)
-    low, high = np.quantile(shares, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    # Queries, then hits by each count, of every track.
+    totals = np.zeros((len(numbers), 1 + hits.shape[1]))
+    np.add.at(totals, groups, np.column_stack([np.ones(len(hits)), hits]))
+    rng = np.random.default_rng(seed)
+    blocks = []
+    for first in range(0, n_resamples, step := max(1, MAX_DRAWN // len(totals))):
+        shape = min(step, n_resamples - first), len(totals)
+        drawn = rng.integers(len(totals), size=shape)
+        # How often each track was drawn, resample by resample.
+        places = (drawn + len(totals) * np.arange(shape[0])[:, None]).ravel()
+        sums = np.bincount(places, minlength=math.prod(shape)).reshape(shape) @ totals
+        blocks.append(sums[:, 1:] / sums[:, :1])
+    return np.quantile(np.concatenate(blocks), [(1 - level) / 2, (1 + level) / 2], axis=0).T
 
 
 @dataclasses.dataclass(frozen=True)
