@@ -336,8 +336,8 @@ def test_a_real_network_indexes_and_identifies(tmp_path, music, capsys):
     config.encoder.embedding_dim = 16
     config.encoder.head_units = 4
     mels = np.zeros((1, *input_shape(config)), np.float32)
-    params = jax.jit(build_encoder(config.encoder).init)(jax.random.key(0), mels)["params"]
-    save_model(tmp_path / "model", config, params)
+    variables = jax.jit(build_encoder(config.encoder).init)(jax.random.key(0), mels)
+    save_model(tmp_path / "model", config, variables)
 
     arguments = ["index", tmp_path / "i", music, "--model", tmp_path / "model"]
     assert run(capsys, *arguments)[:2] == (0, "4 added, 0 already there, 0 failed\n")
