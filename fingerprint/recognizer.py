@@ -2,6 +2,7 @@
 
 import importlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from fingerprint.errors import FingerprintError
@@ -33,6 +34,8 @@ _METHODS = {
     "neural": "NeuralRecognizer",
     "spectral_hash": "SpectralHashRecognizer",
 }
+# What a new index of a method can be told.
+_CHOICES = {"landmarks": {"preset"}, "neural": {"model", "dtype"}, "spectral_hash": set()}
 
 
 def __getattr__(name: str) -> type[Recognizer]:
@@ -90,7 +93,8 @@ def create_or_open(
     folder = Path(folder)
     # Unlike Path.exists, this leaves it to the creation to say that a folder is forbidden.
     if not os.path.exists(folder / HEADER_FILE):
-        return _create(folder, method or ("neural" if model else "landmarks"), model, preset, dtype)
+        choices = {"model": model, "preset": preset, "dtype": dtype}
+        return _create(folder, method or ("neural" if model else "landmarks"), choices)
     recognizer = open_recognizer(folder, model=model)
     own = {
         "method": recognizer.method,
@@ -107,32 +111,23 @@ def create_or_open(
     return recognizer
 
 
-def _create(
-    folder: Path,
-    method: str,
-    model: str | Path | None,
-    preset: str | None,
-    dtype: str | None,
-) -> Recognizer:
+def _create(folder: Path, method: str, choices: Mapping[str, str | Path | None]) -> Recognizer:
+    """A new index; choices that are None are left to the method."""
     if method not in _METHODS:
         raise FingerprintError(
             f"There is no method {method!r}; choose one of {', '.join(_METHODS)}."
         )
-    choices = {"model": model, "preset": preset, "dtype": dtype}
-    for name, own_method in {"model": "neural", "preset": "landmarks", "dtype": "neural"}.items():
-        if choices[name] and method != own_method:
+    given = {name: value for name, value in choices.items() if value is not None}
+    for name in given:
+        if name not in _CHOICES[method]:
             raise FingerprintError(
-                f"An index of the method {method!r} has no {name}, which {own_method!r} has: "
-                "leave it out, or choose that method."
+                f"An index of the method {method!r} has no {name}: leave it out, or choose another "
+                "method."
             )
-    create = __getattr__(_METHODS[method]).create
-    if method == "landmarks":
-        return create(folder, preset=preset or "default")
-    if method == "neural":
-        if model is None:
-            raise FingerprintError("A neural index needs a trained model: give one.")
-        return create(folder, model, dtype=dtype or "float32")
-    return create(folder)
+    if method == "neural" and "model" not in given:
+        raise FingerprintError("A neural index needs a trained model: give one.")
+    model = [given.pop("model")] if "model" in given else []
+    return __getattr__(_METHODS[method]).create(folder, *model, **given)
 
 
 def describe_index(folder: str | Path) -> dict:
