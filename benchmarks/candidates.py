@@ -120,7 +120,10 @@ def bucket_curve(row_codes: np.ndarray, query_codes: np.ndarray, nearest: np.nda
 
 
 def p_stable_curve(vectors: np.ndarray, held_out: Queries, queries: Queries) -> Curve:
-    """What p-stable LSH finds and costs with settings chosen from held-out queries."""
+    """What p-stable LSH finds and costs with settings chosen from held-out queries.
+
+    Settings that examine more than others and find less are left out.
+    """
     rows = np.random.default_rng(0).integers(len(vectors), size=len(held_out.embeddings))
     near = np.linalg.norm(held_out.embeddings - vectors[held_out.nearest], axis=1)
     far = np.linalg.norm(held_out.embeddings - vectors[rows], axis=1)
@@ -133,8 +136,11 @@ def p_stable_curve(vectors: np.ndarray, held_out: Queries, queries: Queries) -> 
         searcher = LshSearcher.build(vectors, settings)
         ids, _, n_examined = searcher.search_counted(some.embeddings, 1)
         points.append((np.mean(ids[:, 0] == some.nearest), n_examined.mean() / len(vectors)))
-    recalls, examined = np.array(sorted(points)).T
-    return Curve(recalls, examined)
+    best = []
+    for recall, examined in sorted(points, key=lambda point: point[1]):
+        if not best or recall > best[-1][0]:
+            best.append((recall, examined))
+    return Curve(*np.array(best).T)
 
 
 def compare(
@@ -249,9 +255,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/candidates"))
     arguments = parser.parse_args(argv)
     store = Store.open(arguments.index)
-    fingerprinter = Fingerprinter.load(arguments.model or arguments.index / MODEL_FOLDER)
+    model = arguments.model or arguments.index / MODEL_FOLDER
+    fingerprinter = Fingerprinter.load(model)
     if fingerprinter.identity != store.recognizer["identity"]:
-        raise SystemExit(f"{arguments.index} was not made with {arguments.model}.")
+        raise SystemExit(f"{arguments.index} was not made with {model}.")
+    if not fingerprinter.has_codes:
+        raise SystemExit(f"{model} has no hash head; name one that has with --model.")
     queries = embed_queries(arguments.queries, fingerprinter, store)
     vectors = np.asarray(store.column(COLUMN), np.float32)
     print(

@@ -3,6 +3,8 @@
 import builtins
 import importlib.util
 import inspect
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -428,6 +430,16 @@ def test_without_faiss_a_sentence_says_how_to_get_it(vectors, monkeypatch, tmp_p
 
 
 # FAISS.
+
+
+def test_faiss_is_imported_only_when_it_is_needed():
+    program = (
+        "import sys, numpy as np\n"
+        "import fingerprint.searchers as s\n"
+        "s.open_searcher(np.eye(64, dtype=np.float32), kind='hnsw')\n"
+        "assert 'faiss' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 
 
 @needs("hnsw")
