@@ -138,6 +138,9 @@ class ScannSearcher(Searcher):
     def build(cls, vectors: np.ndarray, settings: ScannSettings | None = None) -> "ScannSearcher":
         """Index a database ``(n, dim)``, float16 or float32, which may be memory-mapped.
 
+        One index always answers the same, but a second one of the same rows may differ in what it
+        overlooks.
+
         Args:
             vectors: the database; at least 16 rows, and as many as the settings have leaves.
             settings: ``settings_for(n)`` if None.
