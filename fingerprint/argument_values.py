@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import re
 
 EXIT_STATUS = (
     "Exit status: 0 done; 1 something could not be done (the sentences on stderr say what and\n"
@@ -93,6 +94,14 @@ def share(text: str) -> float:
     if value > 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not between 0 and 1")
     return value
+
+
+def named_file(text: str) -> tuple[str, str]:
+    """``NAME=FILE``; the name can be part of a file's name."""
+    name, equals, path = text.partition("=")
+    if not (equals and path and re.fullmatch(r"[\w.+-]+", name)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=FILE.csv")
+    return name, path
 
 
 def shard(text: str) -> tuple[int, int]:

@@ -170,17 +170,35 @@ def queries(options: argparse.Namespace) -> int:
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    """Put the same synthesised queries to every index and count the right answers."""
-    from fingerprint.evaluation import run, tables
+    """Put the same queries to every index, count the right answers and show them."""
+    from fingerprint.evaluation import run
 
-    fields = dataclasses.fields(run.EvaluationSettings)
-    settings = run.EvaluationSettings(**{f.name: getattr(options, f.name) for f in fields})
-    result = run.evaluate(options.index_dirs, settings)
-    print(tables.render(result, options.format), flush=True)
-    if options.output:
-        with open(options.output, "w", encoding="utf-8") as file:
-            json.dump(result, file, indent=1)
-    return DONE
+    kept = options.output and not options.output.endswith(".json")
+    if not (options.queries_from or options.queries):
+        if options.index_dirs or not kept:
+            raise UsageError("no queries: give --queries_from or --queries.")
+        return _show_evaluation(options, run.stored(options.output))
+    if options.queries_from and options.queries:
+        raise UsageError("--queries_from makes queries and --queries has them; leave one out.")
+    if not (options.index_dirs or options.answers):
+        raise UsageError("nobody to ask: give an index, or --answers.")
+    request = run.Request(
+        index_dirs=options.index_dirs,
+        protocol=options.protocol,
+        query_fields={
+            name: value
+            for name in run.QUERY_FIELDS
+            if (value := getattr(options, name)) is not None
+        },
+        queries=options.queries,
+        answers=dict(options.answers),
+        training=options.training,
+        training_split=options.training_split,
+        offset_tolerance_s=options.offset_tolerance_s,
+        searcher=options.searcher,
+        command=sys.argv[1:],
+    )
+    return _show_evaluation(options, run.evaluate(request, options.output if kept else None))
 
 
 def demo(options: argparse.Namespace) -> int:
@@ -203,6 +221,20 @@ VERBS = {
     "evaluate": evaluate,
     "demo": demo,
 }
+
+
+def _show_evaluation(options: argparse.Namespace, result: dict) -> int:
+    """Print the tables, then keep them; an error in keeping them comes after they were seen."""
+    from fingerprint.evaluation import figures, reporting
+
+    print(reporting.render(result, options.format), flush=True)
+    if options.output and options.output.endswith(".json"):
+        with open(options.output, "w", encoding="utf-8") as file:
+            json.dump(result, file, indent=1)
+    elif options.output:
+        reporting.write(result, options.output)
+        figures.draw(result, options.output)
+    return DONE
 
 
 def _say(options: argparse.Namespace, sentence: object, status: int) -> int:

@@ -16,7 +16,7 @@ from fingerprint import music_synthesis
 from fingerprint.audio import read_audio
 from fingerprint.evaluation.picture import draw_match
 from fingerprint.evaluation.queries import Query, Surroundings, make_queries
-from fingerprint.evaluation.run import EvaluationSettings, evaluate
+from fingerprint.evaluation.run import Request, evaluate
 from fingerprint.landmark_recognizer import LandmarkRecognizer
 from fingerprint.neural_recognizer import NeuralRecognizer
 from fingerprint.recognizer import Recognizer
@@ -67,17 +67,19 @@ def run(workdir: str | Path, seed: int = 0) -> None:
 
     _say(f"4/4  Identifying {N_QUERIES} clips at {SNR_DB:g} dB, two thirds of them in a room")
     result = evaluate(
-        [str(neural.store.folder), str(landmarks.store.folder)],
-        EvaluationSettings(
-            queries_from=str(folders["music"]),
-            noise=str(folders["noise"]),
-            room_ir=str(folders["room_ir"]),
-            durations_s=DURATIONS_S,
-            snr_db=(SNR_DB,),
-            n_queries=N_QUERIES,
-            seed=seed,
+        Request(
+            [str(neural.store.folder), str(landmarks.store.folder)],
+            query_fields={
+                "queries_from": str(folders["music"]),
+                "noise": str(folders["noise"]),
+                "room_ir": str(folders["room_ir"]),
+                "durations_s": DURATIONS_S,
+                "snr_db": (SNR_DB,),
+                "n_queries": N_QUERIES,
+                "seed": seed,
+            },
             searcher="scann",
-        ),
+        )
     )
     print(top1_table(result))
     _show_one_match(workdir, neural, folders, seed)
@@ -110,10 +112,8 @@ def synthesize(workdir: Path) -> dict[str, Path]:
 
 def top1_table(result: dict) -> str:
     """Top-1 by query length, one column for each index of an `evaluate` result."""
-    names = [Path(index["index"]).stem for index in result["indexes"]]
-    shares = {
-        (Path(row["index"]).stem, row["duration_s"]): row["top1"] for row in result["results"]
-    }
+    names = [each["system"] for each in result["systems"]]
+    shares = {(row["system"], row["duration_s"]): row["top1"] for row in result["results"]}
     lines = [
         "",
         "Right recording in first place (top-1), with the 95 % interval:",

@@ -8,6 +8,7 @@ from fingerprint.argument_values import (
     float_range,
     floats,
     floats_or_none,
+    named_file,
     new_verb,
     non_negative_float,
     positive_floats,
@@ -15,6 +16,7 @@ from fingerprint.argument_values import (
     share,
     words_or_none,
 )
+from fingerprint.evaluation.protocols import PROTOCOLS
 
 
 def add_queries(verbs) -> None:
@@ -107,33 +109,57 @@ def add_evaluate(verbs) -> None:
     verb = new_verb(
         verbs,
         "evaluate",
-        "count how many synthesised queries each index answers rightly",
-        "Queries are random excerpts of recordings that the indexes hold, with noise and impulse\n"
-        "responses; every index gets the same ones, and a longer query begins with the shorter\n"
-        "ones. Wherever a folder has a manifest.csv (columns path, kind, split), only its files\n"
-        "of the option's kind (music, noise, room_ir, device_ir) and of --split are used.",
-        "fingerprint evaluate neural.index landmarks.index --queries_from AUDIO \\\n"
-        "      --noise AUDIO --room_ir AUDIO --device_ir AUDIO --format markdown",
+        "count how many queries each index answers rightly, as a publication counts",
+        "Queries are random excerpts of recordings that the indexes hold, degraded as a protocol\n"
+        "says; every index gets the same ones, and a longer query begins with the shorter ones.\n"
+        "Wherever a folder has a manifest.csv (columns path, kind, split), only its files of the\n"
+        "option's kind (music, noise, room_ir, device_ir) and of --split are used.\n\n"
+        "--output keeps queries, answers, tables, figures, a record and every figure as JSON. The\n"
+        "same call goes on where it was interrupted, a call with more indexes adds them, and\n"
+        "`fingerprint evaluate --output DIR` alone makes the tables again, asking nobody.",
+        "fingerprint evaluate neural.index landmarks.index --queries_from AUDIO --noise AUDIO \\\n"
+        "      --room_ir AUDIO --protocol nafp --training AUDIO --output runs/nafp",
     )
-    verb.add_argument("index_dirs", metavar="INDEX_DIR", nargs="+", help="index to evaluate")
-    _add_sources(verb)
+    verb.add_argument("index_dirs", metavar="INDEX_DIR", nargs="*", help="index to evaluate")
     verb.add_argument(
-        "--snr_db", type=floats, default=[0.0, 5.0, 10.0], metavar="DB,DB",
-        help="signal-to-noise ratios (0,5,10)",
+        "--protocol", choices=list(PROTOCOLS), default="realistic",
+        help="whose queries, measures and tables; documented in fingerprint/evaluation/protocols "
+        "(realistic)",
     )  # fmt: skip
+    _add_sources(verb, required=False)
+    for name, metavar, summary in (
+        ("--snr_db", "DB,DB", "signal-to-noise ratios (those of the protocol)"),
+        ("--t60_s", "S,S", "reverberation times, where the protocol has them"),
+    ):
+        verb.add_argument(name, type=floats, metavar=metavar, help=summary)
+    verb.set_defaults(room_share=None, device_share=None, durations_s=None)
+    verb.add_argument(
+        "--queries", metavar="QUERY_DIR",
+        help="existing queries, of the verb `queries` or recorded, instead of --queries_from",
+    )  # fmt: skip
+    verb.add_argument(
+        "--answers", metavar="NAME=FILE.csv", action="append", default=[], type=named_file,
+        help="another program's answers to the same queries: query, track, start_s, score",
+    )  # fmt: skip
+    verb.add_argument(
+        "--training", metavar="FOLDER", help="audio of the training: look for it in the indexes"
+    )
+    verb.add_argument("--training_split", default="train", help="its split (train)")
     verb.add_argument(
         "--offset_tolerance_s", type=non_negative_float, default=0.5, metavar="S",
         help="largest error of an exact start (0.5)",
     )  # fmt: skip
-    verb.add_argument("--output", metavar="FILE.json", help="also write the result as JSON")
+    verb.add_argument(
+        "--output", metavar="DIR", help="keep everything; with FILE.json only the result is kept"
+    )
     add_searcher(verb)
     add_format(verb, "markdown")
 
 
-def _add_sources(verb: argparse.ArgumentParser) -> None:
+def _add_sources(verb: argparse.ArgumentParser, *, required: bool = True) -> None:
     """What queries are made from, how long and how many."""
     folder = {"metavar": "FOLDER"}
-    verb.add_argument("--queries_from", required=True, **folder, help="recordings to excerpt")
+    verb.add_argument("--queries_from", required=required, **folder, help="recordings to excerpt")
     verb.add_argument("--kind", default="music", help="their kind in the manifest (music)")
     verb.add_argument("--split", default="test", help="the split in all manifests (test)")
     verb.add_argument("--noise", **folder, help="background noise")

@@ -1,6 +1,7 @@
 """Putting a set of queries to a system; a run that was interrupted goes on where it stopped."""
 
-import dataclasses
+import contextlib
+import functools
 import json
 import os
 import sys
@@ -13,26 +14,49 @@ import tqdm
 
 from fingerprint.audio import AudioError
 from fingerprint.evaluation.answers import (
-    FORMAT,
-    FORMAT_VERSION,
     MAX_CANDIDATES,
     Answer,
     AnswerError,
     Candidate,
+    asked_lengths,
+    header_of,
     name_of,
     read_header,
+    write_header,
 )
 from fingerprint.evaluation.query_sets import LabelledQuery, QuerySet
 from fingerprint.identification import Identification, Recognizer
+from fingerprint.recognizer import describe_index, open_recognizer
+from fingerprint.store import Store, Track
 
 
-@dataclasses.dataclass(frozen=True)
 class System:
-    """A recogniser under a name, with what is known of its database."""
+    """An index under a name; its recogniser is opened when the first query is put to it.
 
-    name: str
-    recognizer: Recognizer
-    database: Mapping[str, Any]
+    Attributes:
+        name: what it is called in tables and in names of files.
+        database: what the index is and holds.
+        tracks: the recordings in it.
+    """
+
+    def __init__(self, name: str, index_dir: str | os.PathLike, searcher: str = "auto"):
+        store = Store.open(index_dir)
+        self.name = name
+        database = describe_index(index_dir) | {"content": store.content_id}
+        if database["method"] == "neural":
+            database |= _network(index_dir, store) | {"searcher": searcher}
+        self.database: Mapping[str, Any] = database
+        self.tracks: Sequence[Track] = store.tracks
+        self._index_dir, self._searcher = index_dir, searcher
+
+    @functools.cached_property
+    def recognizer(self) -> Recognizer:
+        """Whom to ask."""
+        return open_recognizer(self._index_dir, searcher=self._searcher)
+
+    def track_paths(self) -> dict[str, str]:
+        """The file of each track, by the track's name."""
+        return {t.name: os.path.realpath(t.resolved_path or t.name) for t in self.tracks}
 
 
 def ask(
@@ -47,7 +71,7 @@ def ask(
     """Put every query, at every length that it has, to a system; keep the answers in a file.
 
     The first call loads and compiles; its time is not counted. Answers that the file holds are
-    not asked for again.
+    not asked for again. Memory does not grow with the queries, but for their ids.
 
     Args:
         queries: the queries.
@@ -60,18 +84,17 @@ def ask(
     Raises:
         AnswerError: the file holds answers to other queries, or of another database.
     """
-    header = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "system": system.name,
-        "queries": queries.identity,
-        "durations_s": list(durations_s),
-        "database": dict(system.database),
-        "record": dict(record),
-    }
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    done = _prepare(path, header)
+    header = header_of(
+        system=system.name,
+        queries=queries.identity,
+        durations_s=durations_s,
+        database=system.database,
+        record=record,
+    )
+    done = _prepare(Path(path), header, queries)
+    if len(done) == len(queries):
+        return
+    names = {name: name_of(file, queries.root) for name, file in system.track_paths().items()}
     interval_s = 0.2 if sys.stderr.isatty() else 30.0
     with (
         open(path, "a", encoding="utf-8") as file,
@@ -80,15 +103,23 @@ def ask(
             initial=len(done), desc=system.name,
         ) as bar,
     ):  # fmt: skip
-        names = {
-            track.name: name_of(track.resolved_path or track.name, queries.root)
-            for track in system.recognizer.tracks
-        }
         for number, query in enumerate(queries.queries(skip=done)):
             if number == 0:
                 _identify(system.recognizer, query, min(durations_s))
-            _answer(file, system.recognizer, query, durations_s, names)
+            _answer(file, system.recognizer, query, durations_s, names, queries.root)
             bar.update()
+
+
+def _network(index_dir: str | os.PathLike, store: Store) -> dict[str, int | None]:
+    """Dimension, and rows of a batch in training: what tables of networks are ordered by."""
+    n_batch = None
+    # A damaged model is refused, with a sentence, when the recogniser is opened.
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        text = (Path(index_dir) / "model" / "model.json").read_text("utf-8")
+        pairs = json.loads(text)["config"]["pairs"]
+        n_batch = pairs["n_pairs"] * (1 + pairs.get("n_positives", 1))
+    (dim,) = store.columns["embeddings"][1]
+    return {"dim": dim, "n_batch": n_batch}
 
 
 def _answer(
@@ -97,25 +128,28 @@ def _answer(
     query: LabelledQuery,
     durations_s: Sequence[float],
     names: Mapping[str, str],
+    root: Path,
 ) -> None:
     """Write the answers to one query, at all its lengths at once."""
+    answerable = query.track is not None and name_of(query.track, root) in names.values()
     lines = []
-    for duration_s in durations_s:
-        if duration_s > query.duration_s + 1e-6:
-            continue
+    for duration_s in asked_lengths(durations_s, query.duration_s):
         wall_s, cpu_s = time.perf_counter(), time.process_time()
         found = _identify(recognizer, query, duration_s)
         wall_s, cpu_s = time.perf_counter() - wall_s, time.process_time() - cpu_s
-        candidates = tuple(
-            Candidate(
-                names[match.track],
-                match.reference_start_s - match.query_start_s,
-                match.score,
-            )
-            for match in found.matches
-        )
+        starts_s = (match.reference_start_s - match.query_start_s for match in found.matches)
         answer = Answer(
-            query.id, duration_s, found.verdict, candidates, round(wall_s, 5), round(cpu_s, 5)
+            query.id,
+            duration_s,
+            found.verdict,
+            tuple(
+                Candidate(names[match.track], float(start_s), float(match.score))
+                for match, start_s in zip(found.matches, starts_s, strict=True)
+            ),
+            wall_s=round(wall_s, 5),
+            cpu_s=round(cpu_s, 5),
+            examined=found.examined,
+            answerable=answerable,
         )
         lines.append(answer.to_line())
     file.write("".join(lines))
@@ -132,10 +166,12 @@ def _identify(recognizer: Recognizer, query: LabelledQuery, duration_s: float) -
         return Identification("no_match", [])
 
 
-def _prepare(path: Path, header: Mapping[str, Any]) -> set[str]:
+def _prepare(path: Path, header: Mapping[str, Any], queries: QuerySet) -> set[str]:
     """Begin the file, or cut what was not finished off it; the ids of the queries it answers."""
-    if not path.exists():
-        path.write_text(json.dumps(header, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists() or not path.stat().st_size:
+        with open(path, "w", encoding="utf-8") as file:
+            write_header(file, **header)
         return set()
     found = read_header(path)
     for name in ("queries", "durations_s", "database"):
@@ -144,17 +180,38 @@ def _prepare(path: Path, header: Mapping[str, Any]) -> set[str]:
                 f"{path} holds answers to other {name.replace('_s', '')}: {found[name]!r} instead "
                 f"of {header[name]!r}; choose another folder, or delete it."
             )
+    lengths_s = {truth.id: truth.duration_s for truth in queries.truths()}
+    return _cut(path, lengths_s, header["durations_s"])
+
+
+def _cut(
+    path: Path, lengths_s: Mapping[str, float | None], durations_s: Sequence[float]
+) -> set[str]:
+    """Cut what is damaged, or not known to be complete, off the end; the queries that are left."""
+    counts: dict[str, int] = {}
     with open(path, "rb+") as file:
-        end_of_query = file.seek(len(file.readline()))
-        done: list[str] = []
-        while line := file.readline():
-            try:
-                query = json.loads(line)["query"]
-            except (ValueError, KeyError):
+        end = last_start = file.seek(len(file.readline()))
+        for line in iter(file.readline, b""):
+            query = _query_of(line)
+            if query is None:
                 break
-            if not done or query != done[-1]:
-                end_of_query = file.tell() - len(line)
-                done.append(query)
-        # The last query may lack some of its lengths: it is asked again.
-        file.truncate(end_of_query)
-    return set(done[:-1])
+            if query not in counts:
+                last_start = end
+            counts[query] = counts.get(query, 0) + 1
+            end += len(line)
+        last = next(reversed(counts), None)
+        if last is not None:
+            length_s = lengths_s.get(last)
+            if length_s is None or counts[last] != len(asked_lengths(durations_s, length_s)):
+                del counts[last]
+                end = last_start
+        file.truncate(end)
+    return set(counts)
+
+
+def _query_of(line: bytes) -> str | None:
+    """The query of a line; None where the line was cut or damaged."""
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        if line.endswith(b"\n"):
+            return json.loads(line)["query"]
+    return None

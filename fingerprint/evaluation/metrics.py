@@ -1,85 +1,181 @@
-"""Counts of right and wrong answers, with the uncertainty that their number leaves."""
+"""Counts of right and wrong answers, with the uncertainty that their number leaves.
+
+    top1, top3, top10             the right recording in first place, among the first three, ten
+    within_50ms ... within_500ms  in first place, and its start right to so much
+    exact                         likewise, to a tolerance of the user
+    segment_exact, segment_near   likewise, to half a hop and to one and a half: the nearest segment
+                                  of the database is the right one, or a neighbour of it
+    match_right, match_wrong      the verdict "match" with the right, or a wrong, recording
+    false_alarm                   the verdict "match" where the database holds no right recording
+
+All but the last are shares of the queries whose recording the database holds. A song hit (top1) and
+a segment hit (the following) are different measures: nothing counts them together.
+"""
 
 import dataclasses
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from fingerprint.evaluation.statistics import wilson_interval
-from fingerprint.identification import Identification
+import numpy as np
+
+from fingerprint.evaluation.answers import START_DECIMALS
+from fingerprint.evaluation.judging import Judgement
+from fingerprint.evaluation.open_set import ThresholdCurve, threshold_curve
+from fingerprint.evaluation.statistics import bootstrap_intervals, mcnemar, wilson_interval
+
+SONG_HITS = {"top1": 1, "top3": 3, "top10": 10}
+WITHIN_S = {"within_50ms": 0.05, "within_100ms": 0.1, "within_250ms": 0.25, "within_500ms": 0.5}
+SEGMENT_HITS = (*WITHIN_S, "exact", "segment_exact", "segment_near")
+VERDICTS = ("match_right", "match_wrong")
+FALSE_ALARM_SHARE = 0.001
+FIXED_RECALLS = (0.5, 0.8, 0.9)
+N_RESAMPLES = 1000
+# Points that are kept of a threshold curve.
+N_CURVE_POINTS = 200
+# Starts in files are rounded.
+_ROUNDING_S = 10.0**-START_DECIMALS
+Group = tuple[str, float]
 
 
 @dataclasses.dataclass(frozen=True)
-class Outcome:
-    """One query's answer by one index: what was asked, and whether the answer is right.
+class Tolerances:
+    """How wrong a start may be: ``exact_s`` for "exact", ``hop_s`` between segments."""
 
-    ``answerable`` is False for a query from a recording that the index does not hold; ``exact``
-    says that the best match is the right track at the right second.
+    exact_s: float = 0.5
+    hop_s: float = 0.5
+
+    def limits_s(self) -> dict[str, float]:
+        """The largest error of each segment hit."""
+        hops = {"segment_exact": self.hop_s / 2, "segment_near": 1.5 * self.hop_s}
+        return WITHIN_S | {"exact": self.exact_s} | hops
+
+
+def share(flags: Iterable[bool]) -> dict[str, float | int | None]:
+    """A share with its count and 95 % interval (Wilson); the share is None if nothing counts."""
+    flags = list(flags)
+    low, high = wilson_interval(sum(flags), len(flags))
+    rate = round(sum(flags) / len(flags), 4) if flags else None
+    return {"rate": rate, "low": round(low, 4), "high": round(high, 4), "n": len(flags)}
+
+
+def hits(judgements: Sequence[Judgement], tolerances: Tolerances) -> dict[str, np.ndarray]:
+    """Which of the answerable queries were answered rightly, by each measure.
+
+    Returns:
+        ``(n,)`` bool by measure; a measure is absent where it is not known, as that of a start
+        where no start is.
     """
+    ranks = np.array([each.rank or np.inf for each in judgements])
+    errors_s = np.array([each.error_s for each in judgements])
+    found = {name: ranks <= k for name, k in SONG_HITS.items()}
+    right = found["top1"]
+    if not right.any() or not np.isnan(errors_s[right]).all():
+        for name, limit_s in tolerances.limits_s().items():
+            # Comparisons with NaN are false: a start that is not known is not right.
+            found[name] = right & (errors_s <= limit_s + _ROUNDING_S)
+    if all(each.matched is not None for each in judgements):
+        matched = np.array([each.matched for each in judgements], bool)
+        found |= {"match_right": matched & right, "match_wrong": matched & ~right}
+    return found
 
-    index: str
-    duration_s: float
-    snr_db: float | None
-    answerable: bool
-    matched: bool
-    right_track: bool
-    exact: bool
-    wall_s: float
-    cpu_s: float
+
+def group(judgements: Iterable[Judgement]) -> dict[Group, list[Judgement]]:
+    """Judgements by condition and length, in the order of appearance."""
+    groups: dict[Group, list[Judgement]] = {}
+    for each in judgements:
+        groups.setdefault((each.condition, each.duration_s), []).append(each)
+    return groups
 
 
-def judge(
-    identification: Identification, track: str | None, start_s: float, tolerance_s: float
-) -> dict[str, bool]:
-    """Compare an answer with the truth; ``track`` is None where there is no right answer.
+def summarise(judgements: Sequence[Judgement], tolerances: Tolerances) -> dict[str, Any]:
+    """Shares of one system's answers, each with intervals, and what the answers cost.
 
-    The start that a match implies is that of the whole query, also where only a part of the
-    query lies within the track. Returns the fields ``answerable``, ``matched``, ``right_track``
-    and ``exact`` of an `Outcome`.
+    Returns:
+        JSON-able values. Shares are as of `share`, with the bounds ``track_low`` and
+        ``track_high`` of a bootstrap over recordings; costs are means over the queries, None where
+        not known.
     """
-    best = identification.matches[0] if identification.matches else None
-    right_track = best is not None and best.track == track
+    known = [each for each in judgements if each.answerable]
+    unknown = [each for each in judgements if not each.answerable]
+    names = (*SONG_HITS, *SEGMENT_HITS, *VERDICTS)
+    row: dict[str, Any] = {
+        "n_answerable": len(known),
+        "n_unanswerable": len(unknown),
+        "n_recordings": len({each.cluster for each in known}),
+    }
+    row |= dict.fromkeys(names, share([])) | _shares(hits(known, tolerances), known)
+    alarms = [each.matched for each in unknown if each.matched is not None]
+    row["false_alarm"] = share(alarms)
+    costs = {"wall_s_per_query": "wall_s", "cpu_s_per_query": "cpu_s", "examined": "examined"}
+    for name, attribute in costs.items():
+        row[name] = _mean(getattr(each, attribute) for each in judgements)
+    return row
+
+
+def open_set(judgements: Sequence[Judgement]) -> dict[str, Any] | None:
+    """What a threshold on the score buys; None without queries of both sorts.
+
+    Returns:
+        The recall at one false alarm in a thousand, the false alarms at fixed recalls, and the
+        curve, thinned, as JSON-able values.
+    """
+    known = [each for each in judgements if each.answerable]
+    unknown = [each.score for each in judgements if not each.answerable]
+    if not known or not unknown:
+        return None
+    right = [each.rank == 1 for each in known]
+    curve = threshold_curve([each.score for each in known], right, unknown)
+    at_recalls = {f"{recall:g}": curve.false_alarm_at(recall) for recall in FIXED_RECALLS}
     return {
-        "answerable": track is not None,
-        "matched": identification.verdict == "match",
-        "right_track": right_track,
-        "exact": right_track
-        and abs(best.reference_start_s - best.query_start_s - start_s) <= tolerance_s,
+        "n_answerable": curve.n_answerable,
+        "n_unanswerable": curve.n_unanswerable,
+        "recall_at_one_in_a_thousand": curve.recall_at(FALSE_ALARM_SHARE),
+        "recall_without_false_alarm": curve.recall_at(0.0),
+        "false_alarm_at_recall": at_recalls,
+        "curve": _thinned(curve),
     }
 
 
-def rate(flags: Iterable[bool]) -> dict[str, float | int | None]:
-    """A share with its count and 95 % interval, as numbers for a table; None if nothing counts."""
-    flags = list(flags)
-    low, high = wilson_interval(sum(flags), len(flags))
-    share = round(sum(flags) / len(flags), 4) if flags else None
-    return {"rate": share, "low": round(low, 4), "high": round(high, 4), "n": len(flags)}
+def compare(first: Mapping[str, bool], second: Mapping[str, bool]) -> dict[str, float | int] | None:
+    """McNemar's test on the queries that two systems have in common; None if there are none.
 
-
-def summarise(outcomes: list[Outcome]) -> list[dict]:
-    """One row per index, signal-to-noise ratio and duration, in the order of appearance.
-
-    ``top1`` is the right track in first place and ``exact`` also the right second, whatever the
-    verdict; ``match_right`` and ``match_wrong`` are the verdict "match" with a right or wrong
-    track; ``false_alarm`` is the verdict "match" where no answer is right.
+    Args:
+        first, second: whether each query was answered rightly, by its id.
     """
-    groups: dict[tuple, list[Outcome]] = {}
-    for outcome in outcomes:
-        key = (outcome.index, outcome.snr_db, outcome.duration_s)
-        groups.setdefault(key, []).append(outcome)
-    rows = []
-    for (index, snr_db, duration_s), group in groups.items():
-        known = [o for o in group if o.answerable]
-        rows.append(
-            {
-                "index": index,
-                "snr_db": snr_db,
-                "duration_s": duration_s,
-                "top1": rate(o.right_track for o in known),
-                "exact": rate(o.exact for o in known),
-                "match_right": rate(o.matched and o.right_track for o in known),
-                "match_wrong": rate(o.matched and not o.right_track for o in known),
-                "false_alarm": rate(o.matched for o in group if not o.answerable),
-                "wall_s_per_query": round(sum(o.wall_s for o in group) / len(group), 4),
-                "cpu_s_per_query": round(sum(o.cpu_s for o in group) / len(group), 4),
-            }
-        )
-    return rows
+    common = [query for query in first if query in second]
+    if not common:
+        return None
+    result = mcnemar([first[q] for q in common], [second[q] for q in common])
+    return dataclasses.asdict(result)
+
+
+def _shares(
+    found: Mapping[str, np.ndarray], judgements: Sequence[Judgement]
+) -> dict[str, dict[str, float | int | None]]:
+    columns = np.column_stack(list(found.values()))
+    bounds = bootstrap_intervals(
+        columns, [each.cluster for each in judgements], n_resamples=N_RESAMPLES
+    )
+    return {
+        name: share(flags.tolist()) | {"track_low": round(low, 4), "track_high": round(high, 4)}
+        for (name, flags), (low, high) in zip(found.items(), bounds.tolist(), strict=True)
+    }
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(math.fsum(known) / len(known), 6) if known else None
+
+
+def _thinned(curve: ThresholdCurve) -> dict[str, list[float]]:
+    """Points at which something changes, and no more of them than a figure shows."""
+    columns = {n: getattr(curve, n) for n in ("thresholds", "recall", "wrong", "false_alarm")}
+    n = len(curve.thresholds)
+    # False alarms are rare, so that each of the first ones matters.
+    alarms = np.flatnonzero(np.diff(curve.false_alarm, prepend=-1.0))[: N_CURVE_POINTS // 2]
+    evenly = np.linspace(0, n - 1, min(n, N_CURVE_POINTS // 2)).astype(int)
+    kept = np.unique(np.concatenate([alarms, np.maximum(alarms - 1, 0), evenly, [n - 1]]))
+    # The first threshold, infinite, accepts nothing: JSON has no number for it.
+    kept = kept[kept > 0]
+    return {name: [round(v, 6) for v in column[kept].tolist()] for name, column in columns.items()}

@@ -6,7 +6,6 @@ import itertools
 import json
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -35,6 +34,7 @@ from fingerprint.evaluation.query_settings import (
     Surroundings,
 )
 from fingerprint.evaluation.query_synthesis import AudioReader, synthesise
+from fingerprint.evaluation.record import commit
 
 COLUMNS = (
     *("query", "audio", "track", "start_s", "duration_s", "snr_db", "noise", "room", "device"),
@@ -183,7 +183,7 @@ def _write_description(
         "audio": audio,
         "root": Path(root).as_posix(),
         "version": fingerprint.__version__,
-        "commit": _commit(),
+        "commit": commit(),
     }
     text = json.dumps(description, ensure_ascii=False, indent=1) + "\n"
     (folder / DESCRIPTION).write_text(text, encoding="utf-8")
@@ -249,15 +249,3 @@ def _same(values: Iterator[object] | Sequence[object]) -> object:
     """What all chunks have; empty cells are None."""
     first, *others = values
     return first if all(value == first for value in others) else VARIES
-
-
-def _commit() -> str | None:
-    """The commit of the checkout that this runs from, None where it is installed."""
-    checkout = Path(fingerprint.__file__).parents[1]
-    if not (checkout / ".git").exists():
-        return None
-    command = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
