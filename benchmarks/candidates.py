@@ -1,4 +1,4 @@
-"""How little of a database hash codes need to look at: learnt codes, hyperplanes, p-stable LSH.
+"""How little of a database hash codes need to look at: learnt, hyperplanes, p-stable LSH, PCA.
 
     fingerprint index neural.index AUDIO/music/test --model MODEL
     fingerprint queries runs/phone --queries_from AUDIO --noise AUDIO --room_ir AUDIO
@@ -7,9 +7,10 @@
 MODEL has a hash head (``config.hash``). Every segment of every query looks for the row that exact
 search finds; recall is the share of segments that find it among the rows they examine, and the cost
 is the mean share of the database that they examine. The curves of codes are over the number of
-buckets visited, nearest first; random hyperplanes have as many bits, the same probing, and are
-averaged over several draws. Settings of p-stable LSH are chosen from the segments of every other
-query for a row of recalls; everything is measured on the other queries.
+buckets visited, nearest first; random hyperplanes and principal directions of the database have as
+many bits, the same probing, and are averaged over several draws. Settings of p-stable LSH are
+chosen from the segments of every other query for a row of recalls; everything is measured on the
+other queries.
 
 Comparisons are repeated for the segments whose nearest row is the right one: the others look for a
 row that would not help them.
@@ -19,7 +20,6 @@ import argparse
 import json
 import math
 import pathlib
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -30,11 +30,17 @@ from fingerprint.generate import COLUMN
 from fingerprint.model import Fingerprinter
 from fingerprint.neural_recognizer import MODEL_FOLDER
 from fingerprint.searchers import ExactSearcher, LshSearcher, balance, random_hyperplanes
-from fingerprint.searchers.hash_codes import buckets_of, probe_order
+from fingerprint.searchers.hash_codes import (
+    Encode,
+    buckets_of,
+    principal_directions,
+    probe_order,
+)
 from fingerprint.searchers.lsh import choose_settings
 from fingerprint.store import Store
 
 LEARNT, HYPERPLANES, P_STABLE = "learnt codes", "random hyperplanes", "p-stable LSH"
+PRINCIPAL = "principal directions"
 RECALLS = (0.5, 0.7, 0.8, 0.9, 0.95)
 LSH_RECALLS = (0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.96, 0.98)
 N_DRAWS = 5
@@ -143,39 +149,44 @@ def p_stable_curve(vectors: np.ndarray, held_out: Queries, queries: Queries) -> 
     return Curve(*np.array(best).T)
 
 
-def compare(
-    vectors: np.ndarray, queries: Queries, encode: Callable[[np.ndarray], np.ndarray]
-) -> dict[str, Curve]:
-    """The curves of the three methods, of the odd queries; the even ones choose settings."""
+def compare(vectors: np.ndarray, queries: Queries, encode: Encode) -> dict[str, Curve]:
+    """The curves of all methods, of the odd queries; the even ones choose settings."""
     is_held_out = queries.query % 2 == 0
     held_out, measured = queries.where(is_held_out), queries.where(~is_held_out)
     row_codes = encode(vectors)
     learnt = bucket_curve(row_codes, encode(measured.embeddings), measured.nearest)
-    draws = []
-    for seed in range(N_DRAWS):
-        sides = random_hyperplanes(vectors.shape[1], row_codes.shape[1], seed)
-        draws.append(bucket_curve(sides(vectors), sides(measured.embeddings), measured.nearest))
-    hyperplanes = Curve(*np.mean(draws, axis=0))
-    p_stable = p_stable_curve(vectors, held_out, measured)
-    return {LEARNT: learnt, HYPERPLANES: hyperplanes, P_STABLE: p_stable}
+    curves = {LEARNT: learnt}
+    for name, draws in _untrained(vectors, row_codes.shape[1]).items():
+        found = [
+            bucket_curve(draw(vectors), draw(measured.embeddings), measured.nearest)
+            for draw in draws
+        ]
+        curves[name] = Curve(*np.mean(found, axis=0))
+    return curves | {P_STABLE: p_stable_curve(vectors, held_out, measured)}
 
 
-def balances(vectors: np.ndarray, encode: Callable[[np.ndarray], np.ndarray]) -> dict[str, dict]:
-    """How evenly the rows fill the buckets of learnt codes and of hyperplanes, their mean."""
-    codes = encode(vectors)
-    draws = [
-        balance(random_hyperplanes(vectors.shape[1], codes.shape[1], seed)(vectors))
-        for seed in range(N_DRAWS)
-    ]
-    mean = {
-        name: float(np.mean([getattr(draw, name) for draw in draws])) for name in vars(draws[0])
+def _untrained(vectors: np.ndarray, n_bits: int) -> dict[str, list[Encode]]:
+    """Encoders that need no training, several draws of each."""
+    seeds = range(N_DRAWS)
+    return {
+        HYPERPLANES: [random_hyperplanes(vectors.shape[1], n_bits, seed) for seed in seeds],
+        PRINCIPAL: [principal_directions(vectors, n_bits, seed) for seed in seeds],
     }
-    return {LEARNT: vars(balance(codes)), HYPERPLANES: mean}
+
+
+def balances(vectors: np.ndarray, encode: Encode) -> dict[str, dict]:
+    """How evenly the rows fill the buckets of each sort of codes; means over the draws."""
+    codes = encode(vectors)
+    evenness = {LEARNT: vars(balance(codes))}
+    for name, draws in _untrained(vectors, codes.shape[1]).items():
+        found = [vars(balance(draw(vectors))) for draw in draws]
+        evenness[name] = {key: float(np.mean([each[key] for each in found])) for key in found[0]}
+    return evenness
 
 
 def table(curves: dict[str, Curve]) -> str:
     """Share of the database examined at equal recall, and how many times that of learnt codes."""
-    others = (HYPERPLANES, P_STABLE)
+    others = [name for name in curves if name != LEARNT]
     header = [
         "recall",
         *(f"{name}, %" for name in curves),

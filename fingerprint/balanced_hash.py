@@ -263,12 +263,7 @@ def _check_settings(settings: BalancedHash) -> None:
         "three numbers from 0 for L_c, L_h and L_r, of which the last two are not both 0",
     )
     require(isinstance(settings.train_encoder, bool), "train_encoder", "True or False")
-    require(
-        isinstance(settings.initial_model, str)
-        and (settings.train_encoder or settings.initial_model != ""),
-        "initial_model",
-        "the folder of a trained model while hash.train_encoder is False",
-    )
+    require(isinstance(settings.initial_model, str), "initial_model", "a path, or empty")
 
 
 def _is_number(value: object) -> bool:

@@ -28,6 +28,7 @@ _AT_LEAST_ONE = (
     "features.n_mels",
     "pairs.n_pairs",
     "pairs.n_positives",
+    "pairs.segments_per_track",
     "training.n_steps",
     "training.log_every_steps",
     "training.checkpoint_every_steps",

@@ -58,6 +58,7 @@ def initial_state(config: ConfigDict) -> TrainState:
     The encoder starts from the model folder ``config.hash.initial_model`` where that is given.
 
     Raises:
+        ConfigError: the encoder is to stay as it is, but none is given.
         ModelError: that folder cannot be used, or its encoder sees something else than this one.
     """
     optimizer, _ = build_optimizer(config.optimizer, config.training.n_steps)
@@ -83,9 +84,15 @@ def given_encoder(config: ConfigDict) -> dict | None:
     """Variables of the encoder that ``config.hash.initial_model`` holds; None without one.
 
     Raises:
+        ConfigError: the encoder is to stay as it is, but none is given.
         ModelError: as `initial_state`.
     """
     folder = "" if config.hash is None else build_hash(config.hash).initial_model
+    if not (folder or _trains_encoder(config)):
+        raise ConfigError(
+            "hash.train_encoder is False, which trains the head of a finished encoder: name its "
+            "model folder as hash.initial_model."
+        )
     return load_encoder(folder, config) if folder else None
 
 

@@ -334,7 +334,7 @@ def test_defaults_and_lists_of_json_are_understood():
         ({"weights": (1.0, -1.0, 1.0)}, "weights is"),
         ({"weights": (1.0, 0.0, 0.0)}, "not both 0"),
         ({"train_encoder": "no"}, "train_encoder is 'no'"),
-        ({"train_encoder": False}, "the folder of a trained model"),
+        ({"initial_model": 3}, "initial_model is 3"),
         ({"centroids": 3}, "hash.centroids is not a setting"),
     ],
 )

@@ -18,7 +18,7 @@ from fingerprint.searchers import (
     balance,
     random_hyperplanes,
 )
-from fingerprint.searchers.hash_codes import buckets_of, probe_order
+from fingerprint.searchers.hash_codes import buckets_of, principal_directions, probe_order
 from fingerprint.searchers.lsh import (
     choose_settings,
     collision_probability,
@@ -272,6 +272,18 @@ def test_codes_in_one_bucket_have_no_entropy():
     assert (found.entropy_share, found.share_in_tolerance) == (0.0, 0.0)
 
 
+def test_principal_directions_halve_the_rows_and_see_only_the_strongest_axes(rng):
+    scales = np.array([5.0, 3.0, 0.1, 0.1])
+    axes = np.linalg.qr(rng.standard_normal((4, 4)))[0]
+    rows = (rng.standard_normal((4001, 4)) * scales + [4.0, 0, 0, 0]) @ axes
+    encode = principal_directions(rows.astype(np.float32), 2, seed=0)
+    codes = encode(rows.astype(np.float32))
+    assert np.abs((codes > 0).mean(axis=0) - 0.5).max() < 1e-3
+    np.testing.assert_allclose(np.cov(codes.T), np.eye(2), atol=0.01)
+    aside = encode((rows + 100 * axes[2]).astype(np.float32))
+    assert np.abs(aside - codes).max() < 100 * 0.02
+
+
 def test_random_hyperplanes_separate_by_the_angle(rng):
     # Two vectors at an angle a differ in each bit with the probability a / pi (Charikar).
     first, other = np.eye(2, 5, dtype=np.float32)
@@ -419,6 +431,7 @@ def test_codes_are_compared_at_equal_recall(benchmark, vectors, queries, encode,
     assert set(content["curves"]["all segments"]) == {
         benchmark.LEARNT,
         benchmark.HYPERPLANES,
+        benchmark.PRINCIPAL,
         benchmark.P_STABLE,
     }
     assert (tmp_path / "out" / "candidates.png").stat().st_size > 1000

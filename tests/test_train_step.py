@@ -257,6 +257,12 @@ def test_a_frozen_encoder_stays_as_it_is_while_its_head_learns(encoder_folder):
     assert (state.model_state["queue"][:16] == before.model_state["queue"][16:]).all()
 
 
+def test_a_frozen_encoder_has_to_be_given():
+    config = changed(encoder=TRANSFORMER, hash=HASH | {"train_encoder": False})
+    with pytest.raises(ConfigError, match=r"name its model folder as hash\.initial_model"):
+        initial_state(config)
+
+
 def test_training_goes_on_from_a_model(encoder_folder):
     config = changed(encoder=TRANSFORMER, hash=HASH | {"initial_model": str(encoder_folder)})
     state, _, grads = first_step(config, make_batch(0, config.pairs.n_pairs))

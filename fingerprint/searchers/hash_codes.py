@@ -67,6 +67,29 @@ def random_hyperplanes(dim: int, n_bits: int, seed: int) -> Encode:
     return functools.partial(_sides, normals=normals)
 
 
+def principal_directions(vectors: np.ndarray, n_bits: int, seed: int) -> Encode:
+    """An encoder by the principal components of a database, evened out and rotated at random.
+
+    The comparison that learnt codes have to beat, too: it is fitted to the data, but not trained.
+    Components are scaled to equal variance before the rotation (Gong and Lazebnik, CVPR 2011, with
+    a random rotation), and each direction is cut at its median, so that half of the rows lie on
+    either side.
+
+    Args:
+        vectors: database ``(n, dim)`` with n >= dim.
+        n_bits: at most dim.
+        seed: of the rotation.
+    """
+    mean = vectors.mean(axis=0)
+    centred = vectors - mean
+    variances, components = np.linalg.eigh(centred.T @ centred / len(vectors))
+    whitening = components[:, -n_bits:] / np.sqrt(variances[-n_bits:])
+    draws = np.random.default_rng(seed).standard_normal((n_bits, n_bits))
+    normals = (whitening @ np.linalg.qr(draws)[0]).astype(np.float32)
+    medians = np.median(centred @ normals, axis=0)
+    return functools.partial(_sides, normals=normals, offsets=mean @ normals + medians)
+
+
 def balance(codes: np.ndarray, tolerance_bits: float = 1.0) -> Balance:
     """How evenly codes ``(n >= 1, K)`` fill the 2^K buckets.
 
@@ -81,5 +104,5 @@ def balance(codes: np.ndarray, tolerance_bits: float = 1.0) -> Balance:
     return Balance(entropy / n_bits, in_tolerance / 2**n_bits)
 
 
-def _sides(vectors, normals):
-    return vectors @ normals
+def _sides(vectors, normals, offsets=0.0):
+    return vectors @ normals - offsets
