@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from fingerprint.evaluation.protocols import protocol_named
+from fingerprint.evaluation.tables import HEADS
 
 Result = Mapping[str, Any]
-# Where nothing was confused on a logarithmic axis.
-_SMALLEST = 1e-4
 
 
 def draw(result: Result, folder: str | os.PathLike) -> list[str]:
@@ -39,6 +38,7 @@ def draw(result: Result, folder: str | os.PathLike) -> list[str]:
             draw_panel(panel)
             panel.set_title(title, fontsize="medium")
             panel.grid(alpha=0.3)
+            panel.label_outer()
         axes[0, 0].legend(fontsize="small")
         figure.savefig(Path(folder) / f"{name}.png", dpi=130)
         pyplot.close(figure)
@@ -54,11 +54,11 @@ def _by_length(result: Result) -> Panels:
     panels: Panels = {}
     if len({row["duration_s"] for row in result["pooled"]}) < 2:
         return panels
-    for query_set in result["n_queries"]:
+    for query_set in result["query_sets"]:
         rows = [row for row in result["pooled"] if row["set"] == query_set]
         for measure in _measures(result):
             if any(row[measure]["rate"] is not None for row in rows):
-                panels[f"{query_set}, {measure}"] = _lines(
+                panels[f"{query_set}, {HEADS[measure].removesuffix(' %')}"] = _lines(
                     result, rows, measure, "duration_s", "length of the query, s"
                 )
     return panels
@@ -67,7 +67,7 @@ def _by_length(result: Result) -> Panels:
 def _by_snr(result: Result) -> Panels:
     """Hits against the ratio, a panel for each of at most three lengths."""
     panels: Panels = {}
-    for query_set in result["n_queries"]:
+    for query_set in result["query_sets"]:
         rows = [row for row in result["results"] if row["set"] == query_set]
         rows = [row for row in rows if row["snr_db"] is not None]
         if len({row["snr_db"] for row in rows}) < 2:
@@ -86,7 +86,7 @@ def _by_snr(result: Result) -> Panels:
 def _det(result: Result) -> Panels:
     """Answers missed against false alarms, at the shortest and the longest query."""
     panels: Panels = {}
-    for query_set in result["n_queries"]:
+    for query_set in result["query_sets"]:
         rows = [row for row in result["open_set"] if row["set"] == query_set]
         lengths_s = sorted({row["duration_s"] for row in rows})
         for duration_s in dict.fromkeys(lengths_s[:1] + lengths_s[-1:]):
@@ -98,7 +98,7 @@ def _det(result: Result) -> Panels:
 def _candidates(result: Result) -> Panels:
     """Hits against the share of the database compared with, where several systems count it."""
     panels: Panels = {}
-    for query_set in result["n_queries"]:
+    for query_set in result["query_sets"]:
         rows = [row for row in result["pooled"] if row["set"] == query_set and row["examined"]]
         if len({row["system"] for row in rows}) > 1:
             panels[query_set] = _points(result, rows, "examined", "share of the database examined")
@@ -107,15 +107,15 @@ def _candidates(result: Result) -> Panels:
 
 def _by_size(result: Result) -> Panels:
     """Hits against the size of the database, where there are several sizes."""
-    sizes = {each["system"]: each["rows"] for each in result["systems"] if each["rows"]}
+    sizes = {s["system"]: s["duration_s"] / 3600 for s in result["systems"] if s["duration_s"]}
     if len(set(sizes.values())) < 2:
         return {}
     panels: Panels = {}
-    for query_set in result["n_queries"]:
+    for query_set in result["query_sets"]:
         rows = [row for row in result["pooled"] if row["set"] == query_set]
         rows = [row | {"size": sizes[row["system"]]} for row in rows if row["system"] in sizes]
         if rows:
-            panels[query_set] = _points(result, rows, "size", "rows of the database")
+            panels[query_set] = _points(result, rows, "size", "hours of audio in the database")
     return panels
 
 
@@ -179,8 +179,10 @@ def _det_panel(result: Result, rows: list) -> Callable[[Any], None]:
     def draw_panel(panel: Any) -> None:
         for row in rows:
             curve = row["curve"]
+            # A logarithmic axis has no place for none, which is less than one.
+            least = 0.5 / row["n_unanswerable"]
             panel.step(
-                [max(100 * x, 100 * _SMALLEST) for x in curve["false_alarm"]],
+                [100 * max(x, least) for x in curve["false_alarm"]],
                 [100 * (1 - x) for x in curve["recall"]],
                 where="post", color=_colour(result, row["system"]), label=row["system"],
             )  # fmt: skip

@@ -93,8 +93,9 @@ def summarise(judgements: Sequence[Judgement], tolerances: Tolerances) -> dict[s
 
     Returns:
         JSON-able values. Shares are as of `share`, with the bounds ``track_low`` and
-        ``track_high`` of a bootstrap over recordings; costs are means over the queries, None where
-        not known.
+        ``track_high`` of a bootstrap over recordings (of Wilson, with a count of one for each
+        recording, where all or no answers are right); costs are means over the queries, None
+        where not known.
     """
     known = [each for each in judgements if each.answerable]
     unknown = [each for each in judgements if not each.answerable]
@@ -154,13 +155,17 @@ def _shares(
     found: Mapping[str, np.ndarray], judgements: Sequence[Judgement]
 ) -> dict[str, dict[str, float | int | None]]:
     columns = np.column_stack(list(found.values()))
-    bounds = bootstrap_intervals(
-        columns, [each.cluster for each in judgements], n_resamples=N_RESAMPLES
-    )
-    return {
-        name: share(flags.tolist()) | {"track_low": round(low, 4), "track_high": round(high, 4)}
-        for (name, flags), (low, high) in zip(found.items(), bounds.tolist(), strict=True)
-    }
+    tracks = [each.cluster for each in judgements]
+    bounds = bootstrap_intervals(columns, tracks, n_resamples=N_RESAMPLES)
+    n_tracks = len(set(tracks))
+    shares = {}
+    for (name, flags), (low, high) in zip(found.items(), bounds.tolist(), strict=True):
+        if flags.all() or not flags.any():
+            # Drawing again what is all the same shows no doubt; count every recording once.
+            low, high = wilson_interval(n_tracks * bool(flags.any()), n_tracks)
+        ends = {"track_low": round(low, 4), "track_high": round(high, 4)}
+        shares[name] = share(flags.tolist()) | ends
+    return shares
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

@@ -16,7 +16,7 @@ DATABASE_HEADS = (
 )
 PAIRS_NOTE = (
     "Queries that the first alone, and that the second alone, answered rightly, and how likely so "
-    "uneven a split is if both are as good (exact McNemar test)."
+    "uneven a split is if both are as good (exact McNemar test, of each cell on its own)."
 )
 
 
@@ -33,7 +33,8 @@ def render(result: Mapping[str, Any], output_format: str) -> str:
         heads, rows = tables.table(result, layout)
         if rows:
             parts += [f"{mark}{layout.title}", lay_out(heads, rows)]
-            parts += [note] if (note := tables.uncertainty(result, layout)) else []
+            notes = tables.uncertainty(result, layout), tables.threshold_note(result, layout)
+            parts += filter(None, notes)
     heads, rows = tables.comparison_table(result["comparisons"], protocol.paired)
     if rows:
         title = f"Systems compared pair by pair, {tables.HEADS[protocol.paired].removesuffix(' %')}"
@@ -60,8 +61,11 @@ def write(result: Mapping[str, Any], folder: str | os.PathLike) -> list[str]:
 def preamble(result: Mapping[str, Any], protocol: Protocol) -> list[str]:
     """What has to be known before a figure is read."""
     lines = []
-    for name, n_queries in result["n_queries"].items():
-        lines.append(f"- Queries {name}: {n_queries:,}.")
+    for name, counts in result["query_sets"].items():
+        lines.append(
+            f"- Queries {name}: {counts['n_queries']:,}, of which {counts['n_answerable']:,} are "
+            "from recordings in a database."
+        )
     if counts := result["n_files"]:
         lines.append(
             f"- Excerpts of {counts['asked']} recordings ({counts['not_in_every_index']} more are "

@@ -44,11 +44,12 @@ def assemble(folder: Path) -> dict[str, Any]:
     counted: dict[str, list[dict[str, Any]]] = {
         name: [] for name in ("results", "pooled", "open_set", "comparisons")
     }
-    n_queries = {}
+    query_sets = {}
     for name, place in record["query_sets"].items():
         queries = QuerySet.open(folder / place)
-        n_queries[name] = len(queries)
-        for part, rows in _set_results(folder, name, queries, record, protocol, tolerances).items():
+        found = _set_results(folder, name, queries, record, protocol, tolerances)
+        query_sets[name] = {"n_queries": len(queries), "n_answerable": found.pop("n_answerable")}
+        for part, rows in found.items():
             counted[part] += rows
     add_speed_up(counted["pooled"])
     return {
@@ -56,7 +57,7 @@ def assemble(folder: Path) -> dict[str, Any]:
         "settings": record["settings"],
         "offset_tolerance_s": record["offset_tolerance_s"],
         "n_files": record["n_files"],
-        "n_queries": n_queries,
+        "query_sets": query_sets,
         "systems": [system_facts(folder, record, system) for system in record["systems"]],
         **counted,
         "clean": bool(record["leaks"] and record["leaks"]["clean"]),
@@ -96,7 +97,7 @@ def _set_results(
     record: Mapping[str, Any],
     protocol: Protocol,
     tolerances: metrics.Tolerances,
-) -> dict[str, list[dict[str, Any]]]:
+) -> dict[str, Any]:
     """The parts of the result that one set of queries contributes."""
     truths = truths_of(queries)
     paths = {name: answers_path(folder, query_set, name) for name in record["systems"]}
@@ -120,11 +121,11 @@ def _set_results(
             parts[part] += rows
         hits[name] = {measure: _hits(groups, measure, tolerances) for measure in paired}
     parts["comparisons"] = list(_comparisons(query_set, hits))
-    return parts
+    return parts | {"n_answerable": sum(answerable.values())}
 
 
 def _answerable(paths: Iterable[Path], truths: Mapping[str, Truth]) -> dict[str, bool]:
-    """Which queries have an answer, as the systems say that know.
+    """Which queries have an answer, as the systems say that know, else as the truth says.
 
     Raises:
         ResultError: no recording of the set is in any database.
@@ -140,7 +141,7 @@ def _answerable(paths: Iterable[Path], truths: Mapping[str, Truth]) -> dict[str,
             f"None of the recordings of the {len(with_track)} queries is in a database: if audio "
             "was moved since it was indexed, index it where it is now."
         )
-    return said
+    return said or {query: truth.track is not None for query, truth in truths.items()}
 
 
 def _rows(

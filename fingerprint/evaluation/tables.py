@@ -69,9 +69,8 @@ def table(result: Mapping[str, Any], layout: Layout) -> tuple[list[str], list[li
         return heads, lines
     heads = [HEADS[name] for name in (*keys, *layout.cells)]
     lines = []
-    for row in rows:
-        cells = [_cell(row, name, layout) for name in layout.cells]
-        lines.append([*(_key_text(row, key) for key in keys), *cells])
+    for key, group in _grouped(rows, keys).items():
+        lines += [[*key, *(_cell(row, name, layout) for name in layout.cells)] for row in group]
     return heads, lines
 
 
@@ -87,7 +86,7 @@ def to_csv(result: Mapping[str, Any], layout: Layout) -> str:
         for value in spread:
             prefix = f"{_head(layout.spread, value)} " if layout.spread else ""
             for name in layout.cells:
-                line |= _numbers(by_column.get(value), name, prefix + HEADS[name])
+                line |= _numbers(by_column.get(value), name, prefix + HEADS[name], _bounds(layout))
         lines.append(line)
     text = io.StringIO()
     heads = list(dict.fromkeys(head for line in lines for head in line))
@@ -105,7 +104,8 @@ def comparison_table(
     conditions = _values(chosen, "condition")
     keys = ["set"] if len(_values(chosen, "set")) > 1 else []
     keys += ["duration_s", "first", "second"]
-    heads = [HEADS.get(key, key) for key in keys] + [_head("condition", c) for c in conditions]
+    heads = [HEADS.get(key, key) for key in keys]
+    heads += ["all queries"] if conditions == [""] else [_head("condition", c) for c in conditions]
     lines = []
     for key, group in _grouped(chosen, keys).items():
         by_condition = {each["condition"]: each for each in group}
@@ -119,6 +119,18 @@ def comparison_table(
             )
         lines.append([*key, *cells])
     return heads, lines
+
+
+def threshold_note(result: Mapping[str, Any], layout: Layout) -> str:
+    """What the number of queries without an answer leaves open, under a table of thresholds."""
+    rows = _rows_of(result, layout)
+    if not any(name.startswith("false_alarm_at") for name in layout.cells) or not rows:
+        return ""
+    n = min(row["n_unanswerable"] for row in rows)
+    return (
+        f"{n:,} queries without an answer: false alarms rarer than {percent(1 / n)} % cannot be "
+        "told from none. A dash: no threshold reaches that recall."
+    )
 
 
 def uncertainty(result: Mapping[str, Any], layout: Layout) -> str:
@@ -230,12 +242,14 @@ def _text(value: Any, name: str) -> str:
     return percent(value["rate"] if isinstance(value, Mapping) else value)
 
 
-def _numbers(row: Row | None, name: str, head: str) -> dict[str, float | None]:
+def _numbers(
+    row: Row | None, name: str, head: str, bounds: tuple[str, str]
+) -> dict[str, float | None]:
     """A measure's cells in a CSV table."""
     value = None if row is None else row.get(name)
     if isinstance(value, Mapping):
-        ends = {"": "rate", " low": "low", " high": "high"}
-        return {head + end: _hundredfold(value[bound]) for end, bound in ends.items()}
+        ends = {"": "rate", " low": bounds[0], " high": bounds[1]}
+        return {head + end: _hundredfold(value.get(bound)) for end, bound in ends.items()}
     return {head: value if name in FORMATS else _hundredfold(value)}
 
 
