@@ -55,8 +55,8 @@ def share(flags: Iterable[bool]) -> dict[str, float | int | None]:
     """A share with its count and 95 % interval (Wilson); the share is None if nothing counts."""
     flags = list(flags)
     low, high = wilson_interval(sum(flags), len(flags))
-    rate = round(sum(flags) / len(flags), 4) if flags else None
-    return {"rate": rate, "low": round(low, 4), "high": round(high, 4), "n": len(flags)}
+    rate = round(sum(flags) / len(flags), 6) if flags else None
+    return {"rate": rate, "low": round(low, 6), "high": round(high, 6), "n": len(flags)}
 
 
 def hits(judgements: Sequence[Judgement], tolerances: Tolerances) -> dict[str, np.ndarray]:
@@ -163,7 +163,7 @@ def _shares(
         if flags.all() or not flags.any():
             # Drawing again what is all the same shows no doubt; count every recording once.
             low, high = wilson_interval(n_tracks * bool(flags.any()), n_tracks)
-        ends = {"track_low": round(low, 4), "track_high": round(high, 4)}
+        ends = {"track_low": round(low, 6), "track_high": round(high, 6)}
         shares[name] = share(flags.tolist()) | ends
     return shares
 

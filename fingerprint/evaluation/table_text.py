@@ -35,11 +35,13 @@ def percent(share: float) -> str:
 
 def condition_text(condition: str) -> str:
     """A condition for people: "snr_db=0 t60_s=0.5" is "0 dB, t60 0.5 s"."""
+    if "=" not in condition:
+        return condition or "none"
     parts = []
     for part in condition.split():
         name, equals, value = part.partition("=")
         parts.append(_UNITS.get(name, name + " {}").format(value) if equals else part)
-    return ", ".join(parts) or "none"
+    return ", ".join(parts)
 
 
 def _widths(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:

@@ -1,0 +1,201 @@
+"""Audio as distractors: any, the same at another speed, and music made from a seed.
+
+All of it passes through the index's own method, which may be any.
+"""
+
+import contextlib
+import itertools
+import tempfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+
+from fingerprint.audio import AudioError, find_audio, read_audio
+from fingerprint.evaluation.distractors import PREFIX, DistractorError, HoursBar, check_hours
+from fingerprint.file_lists import GenerationReport
+from fingerprint.identification import Recognizer
+from fingerprint.music_synthesis import synthesize_track
+from fingerprint.recognizer import open_recognizer
+from fingerprint.store import Store, StoreWriter, Track
+
+SEMITONES = (-5, -4, -3, 3, 4, 5)
+_SYNTHESISED_S = 180.0
+# Of a longer recording only this much is derived from, which bounds memory.
+_LONGEST_DERIVED_S = 600.0
+_FILES_AT_ONCE = 16
+
+# A name, and the samples that belong to it when they are needed.
+_Made = tuple[str, Callable[[], np.ndarray]]
+
+
+def add_audio(
+    index_dir: str | Path, paths: Iterable[str | Path], *, progress: bool = True
+) -> GenerationReport:
+    """Add audio files, and those in folders, as distractors to an index of any method.
+
+    A file that the index holds already, as a reference or a distractor, is skipped.
+
+    Raises:
+        FingerprintError: the index cannot be used.
+    """
+    return _open(index_dir).add_files(_absolute(paths), progress=progress)
+
+
+def add_derived(
+    index_dir: str | Path,
+    paths: Iterable[str | Path],
+    hours: float,
+    *,
+    seed: int = 0,
+    progress: bool = True,
+) -> GenerationReport:
+    """Add audio at another speed, tempo and pitch alike, to an index of any method.
+
+    Args:
+        index_dir: the index.
+        paths: audio files and folders, among which the references may be; each file is used up to
+            six times.
+        hours: how much the index is to hold of these paths and this seed.
+        seed: decides on the order of files and speeds.
+        progress: show the hours on standard error.
+
+    Raises:
+        DistractorError: ``hours`` is not positive, or more than there is.
+        FingerprintError: the index cannot be used.
+    """
+    check_hours(hours)
+    files = find_audio(_absolute(paths))
+    recognizer = _open(index_dir)
+    made = _derived(files, recognizer.sample_rate_hz, seed)
+    report = _add_made(recognizer, made, hours, progress)
+    held = {track.name: track.duration_s for track in Store.open(index_dir).tracks}
+    held_h = sum(held[name] for name in report.added + report.skipped) / 3600
+    if held_h < hours:
+        raise DistractorError(
+            f"Only {held_h:.2f} hours could be derived from {len(files)} files: give more audio, "
+            "or ask for less."
+        )
+    return report
+
+
+def add_synthesised(
+    index_dir: str | Path, hours: float, *, seed: int = 0, progress: bool = True
+) -> GenerationReport:
+    """Add music made from a seed to an index of any method; arguments as of `add_derived`."""
+    check_hours(hours)
+    recognizer = _open(index_dir)
+    rate_hz = recognizer.sample_rate_hz
+    return _add_made(recognizer, _synthesised(rate_hz, seed), hours, progress)
+
+
+class _NamingStore(Store):
+    """A store that makes distractors of the files that are added to it.
+
+    Attributes:
+        names: name of each file that is not kept; None: files keep their paths as names.
+    """
+
+    names: Mapping[str, str] | None = None
+
+    @contextlib.contextmanager
+    def writer(self) -> Iterator["_NamingWriter"]:
+        """See `Store.writer`."""
+        with super().writer() as writer:
+            yield _NamingWriter(writer, self.names)
+
+
+class _NamingWriter:
+    def __init__(self, writer: StoreWriter, names: Mapping[str, str] | None):
+        self._writer, self._names = writer, names
+
+    def add(self, name: str, columns: Mapping, duration_s: float, resolved_path: str) -> Track:
+        if self._names is None:
+            return self._writer.add(PREFIX + name, columns, duration_s, resolved_path)
+        return self._writer.add(self._names[name], columns, duration_s)
+
+
+def _open(index_dir: str | Path) -> Recognizer:
+    recognizer = open_recognizer(index_dir)
+    recognizer.store = _NamingStore.open(index_dir)
+    return recognizer
+
+
+def _absolute(paths: Iterable[str | Path]) -> list[Path]:
+    """Paths from the root: names made of them are those of one file whatever the folder."""
+    return [Path(path).absolute() for path in paths]
+
+
+def _add_made(
+    recognizer: Recognizer, made: Iterable[_Made], hours: float, progress: bool
+) -> GenerationReport:
+    """Add made tracks until they have so many hours together."""
+    held = {track.name: track.duration_s for track in recognizer.tracks}
+    report = GenerationReport()
+    batch: dict[str, np.ndarray] = {}
+    with HoursBar(hours, progress) as bar:
+        for name, samples in made:
+            if bar.is_full:
+                break
+            if name in held:
+                report.skipped.append(name)
+                bar.add(held[name])
+                continue
+            try:
+                batch[name] = samples()
+            except AudioError as error:
+                report.failed.append((name, str(error)))
+                continue
+            bar.add(len(batch[name]) / recognizer.sample_rate_hz)
+            if len(batch) == _FILES_AT_ONCE:
+                _add_batch(recognizer, batch, report)
+                batch = {}
+        _add_batch(recognizer, batch, report)
+    return report
+
+
+def _add_batch(
+    recognizer: Recognizer, batch: Mapping[str, np.ndarray], report: GenerationReport
+) -> None:
+    """Add audio by way of files, which is what recognisers of all methods take."""
+    if not batch:
+        return
+    with tempfile.TemporaryDirectory(prefix="distractors-") as folder:
+        names = {}
+        for name, samples in batch.items():
+            # A reference may be cut by the name of its file, which therefore never changes.
+            path = str(Path(folder, f"{zlib.crc32(name.encode()):08x}.wav"))
+            soundfile.write(path, samples, recognizer.sample_rate_hz, subtype="FLOAT")
+            names[path] = name
+        recognizer.store.names = names
+        added = recognizer.add_files(names, progress=False)
+    report.added += [names[path] for path in added.added]
+    report.failed += [(names[path], sentence) for path, sentence in added.failed]
+
+
+def _derived(files: Sequence[str], rate_hz: int, seed: int) -> Iterator[_Made]:
+    """Each file at one speed, in an order of the seed, then each at another, and so on."""
+    rng = np.random.default_rng(seed)
+    semitones = np.stack([rng.permutation(SEMITONES) for _ in files])
+    for speed_number in range(len(SEMITONES)):
+        for file_number in rng.permutation(len(files)):
+            path, shift = files[file_number], int(semitones[file_number, speed_number])
+
+            def samples(path: str = path, shift: int = shift) -> np.ndarray:
+                audio = read_audio(path, rate_hz, duration_s=_LONGEST_DERIVED_S)
+                return soxr.resample(audio, rate_hz * 2 ** (shift / 12), rate_hz)
+
+            yield f"{PREFIX}derived/{shift:+d}/{path}", samples
+
+
+def _synthesised(rate_hz: int, seed: int) -> Iterator[_Made]:
+    for number in itertools.count():
+        own_seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+
+        def samples(own_seed: int = own_seed) -> np.ndarray:
+            return synthesize_track(own_seed, _SYNTHESISED_S, rate_hz)
+
+        yield f"{PREFIX}synthesised/{seed}/{number:06d}", samples
