@@ -67,7 +67,9 @@ def test_intervals_and_costs_in_columns_of_their_own(result):
     heads, rows = tables.table(result, layout)
     assert heads[3:] == ["top-1 %", "false alarms %", "wall s", "examined %"]
     at = {tuple(row[:3]): row[3:] for row in rows}
-    assert at["half|", "0 dB", "2"] == ["50.0 [9.5, 90.5]", "0.0 [0.0, 79.3]", "0.020", "-"]
+    # The query without an answer was called a match, too.
+    assert at["half|", "0 dB", "2"] == ["50.0 [9.5, 90.5]", "100.0 [20.7, 100.0]", "0.020", "-"]
+    assert at["half|", "0 dB", "1"] == ["0.0 [0.0, 65.8]", "0.0 [0.0, 79.3]", "0.020", "-"]
     # No query without an answer was made at 10 dB.
     assert at["half|", "10 dB", "2"][1] == "-"
 
