@@ -121,8 +121,8 @@ def test_a_cut_file_is_gone_on_with(recorded, tmp_path, n_kept, n_again):
     path.write_text(kept)
     system = StubSystem(tmp_path)
     ask(recorded, path, system)
-    first_call = 1 if n_again else 0
-    assert system.recognizer.n_asked == 2 * n_again + first_call
+    n_warming_up = 2 if n_again else 0
+    assert system.recognizer.n_asked == 2 * n_again + n_warming_up
     again = [(a.query, a.duration_s, a.candidates) for a in read_answers(path)]
     path.write_text("".join(whole))
     assert again == [(a.query, a.duration_s, a.candidates) for a in read_answers(path)]

@@ -10,6 +10,7 @@ import pytest
 import soundfile
 from evaluation_cases import answer, query, write_evaluation, write_queries
 
+from fingerprint import cli
 from fingerprint.evaluation import metrics, results, run
 from fingerprint.evaluation.answers import AnswerError, read_answers
 from fingerprint.evaluation.judging import Truth, judge, judge_all, truths_of
@@ -349,6 +350,9 @@ def test_another_index_joins_the_tables(music, tmp_path):
     # It holds all four recordings: what has no answer in one database has one in the other.
     assert [row["n_answerable"] for row in result["pooled"]] == [4, 4, 8, 8]
     assert {each["n"] for each in result["comparisons"]} == {4}
+    alone = run.Request(more.index_dirs, query_fields=more.query_fields, training=str(music))
+    with pytest.raises(run.EvaluationError, match="answers of songs too"):
+        run.evaluate(alone, tmp_path / "out", progress=False)
 
 
 def test_other_settings_or_protocols_need_another_folder(music, tmp_path):
@@ -426,3 +430,61 @@ def test_a_folder_without_an_evaluation_is_said_to_be_one(tmp_path):
     (tmp_path / "record.json").write_text("{")
     with pytest.raises(RecordError, match="damaged"):
         read_record(tmp_path)
+
+
+def test_an_interrupted_run_is_gone_on_with(music, tmp_path, monkeypatch):
+    def interrupted(*arguments, **more):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "ask", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run.evaluate(request(music), tmp_path / "out", progress=False)
+    with pytest.raises(results.ResultError, match="repeat the call"):
+        run.stored(tmp_path / "out")
+    result = run.evaluate(request(music), tmp_path / "out", progress=False)
+    assert result["n_files"]["asked"] == 3
+    assert result["query_sets"]["realistic"]["n_queries"] == 8
+
+
+# ----------------------------------------------------------------------------- the command
+
+
+def test_the_command_keeps_and_rebuilds(music, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    folder = tmp_path / "out"
+    command = ["evaluate", str(music / "songs.index"), "--queries_from", str(music)]
+    command += ["--durations_s", "2,5", "--n_queries", "3", "--format", "markdown"]
+    assert cli.main([*command, "--output", str(folder)]) == 0
+    shown = capsys.readouterr().out
+    assert (folder / "table.md").read_text() == shown
+    kept = {path.name for path in folder.iterdir()}
+    assert {"result.json", "record.json", "table.csv", "top1_by_length.png"} <= kept
+    (folder / "table.md").unlink()
+    assert cli.main(["evaluate", "--output", str(folder), "--format", "markdown"]) == 0
+    assert capsys.readouterr().out == shown
+    assert (folder / "table.md").read_text() == shown
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["songs.index"],
+        ["--output", "result.json"],
+        ["songs.index", "--output", "out"],
+        ["--queries_from", "x"],
+        ["songs.index", "--queries_from", "x", "--queries", "y"],
+        ["songs.index", "--queries_from", "x", "--answers", "table.csv"],
+        ["songs.index", "--queries_from", "x", "--answers", "a/b=table.csv"],
+        ["songs.index", "--queries_from", "x", "--protocol", "guess"],
+    ],
+)
+def test_wrong_usage(arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    try:
+        status = cli.main(["evaluate", *arguments])
+    except SystemExit as exit_:
+        status = exit_.code
+    assert status == 2
+    assert not list(tmp_path.iterdir())

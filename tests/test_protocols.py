@@ -83,7 +83,7 @@ def test_singh_has_noise_alone_rooms_alone_and_both():
 def test_the_user_replaces_values_where_a_protocol_has_them():
     given = FOLDERS | {"snr_db": [3.0], "t60_s": [0.3], "durations_s": [4.0], "n_queries": 7}
     sets = protocol_named("singh_hashing").settings(given)
-    assert [list(s.t60_s) for s in sets.values()] == [[None], [0.3], [0.3]]
+    assert [list(s.t60_s) for s in sets.values()] == [[None], [0.5], [0.3]]
     assert list(sets["noise"].snr_db) == [3.0]
     assert {s.n_queries for s in sets.values()} == {7}
     assert {tuple(s.durations_s) for s in sets.values()} == {(4.0,)}

@@ -70,8 +70,8 @@ def ask(
 ) -> None:
     """Put every query, at every length that it has, to a system; keep the answers in a file.
 
-    The first call loads and compiles; its time is not counted. Answers that the file holds are
-    not asked for again. Memory does not grow with the queries, but for their ids.
+    The first query is asked twice: its first calls load and compile, and are not timed. Answers
+    that the file holds are not asked for again. Memory grows with the ids of the queries alone.
 
     Args:
         queries: the queries.
@@ -105,7 +105,8 @@ def ask(
     ):  # fmt: skip
         for number, query in enumerate(queries.queries(skip=done)):
             if number == 0:
-                _identify(system.recognizer, query, min(durations_s))
+                for duration_s in asked_lengths(durations_s, query.duration_s):
+                    _identify(system.recognizer, query, duration_s)
             _answer(file, system.recognizer, query, durations_s, names, queries.root)
             bar.update()
 

@@ -244,7 +244,8 @@ class _Draw:
             listed = ", ".join(f"{own_s:.2g}" for own_s in sorted(known.values()))
             raise QueryError(
                 f"No room has a reverberation time within {T60_TOLERANCE:.0%} of {t60_s:g} s: "
-                f"there are {listed or 'none that can be measured'}."
+                f"there are {listed or 'none that can be measured'}; ask for other times (t60_s), "
+                "or give more rooms."
             )
         return rooms
 

@@ -35,11 +35,13 @@ def render(result: Mapping[str, Any], output_format: str) -> str:
             parts += [f"{mark}{layout.title}", lay_out(heads, rows)]
             notes = tables.uncertainty(result, layout), tables.threshold_note(result, layout)
             parts += filter(None, notes)
-    heads, rows = tables.comparison_table(result["comparisons"], protocol.paired)
-    if rows:
-        title = f"Systems compared pair by pair, {tables.HEADS[protocol.paired].removesuffix(' %')}"
-        parts += [f"{mark}{title}", lay_out(heads, rows), PAIRS_NOTE]
-    return "\n\n".join(parts)
+    for name in result["query_sets"]:
+        compared = [each for each in result["comparisons"] if each["set"] == name]
+        heads, rows = tables.comparison_table(compared, protocol.paired)
+        if rows:
+            measure = tables.HEADS[protocol.paired].removesuffix(" %")
+            parts += [f"{mark}Pairs of systems, {measure}, queries {name}", lay_out(heads, rows)]
+    return "\n\n".join([*parts, PAIRS_NOTE] if result["comparisons"] else parts)
 
 
 def write(result: Mapping[str, Any], folder: str | os.PathLike) -> list[str]:

@@ -39,6 +39,10 @@ def assemble(folder: Path) -> dict[str, Any]:
         FingerprintError: something is missing, damaged, or does not belong together.
     """
     record = read_record(folder)
+    if not record["systems"]:
+        raise ResultError(
+            f"No system has answered all queries of {folder}: repeat the call that was interrupted."
+        )
     protocol = protocol_named(record["protocol"])
     tolerances = metrics.Tolerances(record["offset_tolerance_s"], protocol.hop_s)
     counted: dict[str, list[dict[str, Any]]] = {

@@ -11,7 +11,6 @@ Everything is kept in a folder; a call that was interrupted is repeated, and goe
 """
 
 import dataclasses
-import json
 import os
 import re
 import tempfile
@@ -19,16 +18,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fingerprint.errors import FingerprintError
 from fingerprint.evaluation import results
 from fingerprint.evaluation.answers import name_of
 from fingerprint.evaluation.asking import System, ask
 from fingerprint.evaluation.leaks import LeakReport, check_leaks
 from fingerprint.evaluation.other_programs import keep_table
 from fingerprint.evaluation.protocols import Protocol, protocol_named
-from fingerprint.evaluation.query_set_writer import duration_of, write_query_set
+from fingerprint.evaluation.query_selection import EvaluationError, check_tracks, make_or_open
 from fingerprint.evaluation.query_sets import QuerySet
-from fingerprint.evaluation.query_settings import QuerySettings, audio_of_kind
+from fingerprint.evaluation.query_settings import audio_of_kind
 from fingerprint.evaluation.record import RECORD, provenance, read_record, save_record
 
 # Name of a set of queries that the user gives.
@@ -38,10 +36,6 @@ QUERY_FIELDS = (
     *("queries_from", "kind", "split", "unknown", "unknown_split", "noise", "room_ir", "device_ir"),
     *("room_share", "device_share", "durations_s", "snr_db", "t60_s", "n_queries", "seed"),
 )
-
-
-class EvaluationError(FingerprintError):
-    """An evaluation that cannot be run as asked."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,15 +113,35 @@ def _evaluate(request: Request, folder: Path, progress: bool) -> dict[str, Any]:
         durations_s = {GIVEN: request.query_fields.get("durations_s") or protocol.durations_s}
     else:
         settings = protocol.settings(request.query_fields)
-        query_sets, n_files = _query_sets(folder, settings, systems, progress)
+        query_sets, n_files = make_or_open(folder, settings, systems, progress=progress)
         record["n_files"] = n_files or record["n_files"]
         durations_s = {name: each.durations_s for name, each in settings.items()}
+    for queries in query_sets.values():
+        check_tracks(queries, systems)
     record["query_sets"] = {
         name: os.path.relpath(queries.folder, os.path.realpath(folder))
         for name, queries in query_sets.items()
     }
+    # What is not finished has no place in tables, but a repeated call knows of its queries.
+    save_record(folder, record | {"systems": earlier["systems"] if earlier else []})
+    _ask_all(request, folder, query_sets, systems, durations_s, record, progress)
+    save_record(folder, record)
+    if request.training is not None:
+        record["leaks"] = _leaks(request, folder, query_sets, systems, progress)
+        save_record(folder, record)
+    return results.assemble(folder)
+
+
+def _ask_all(
+    request: Request,
+    folder: Path,
+    query_sets: Mapping[str, QuerySet],
+    systems: Sequence[System],
+    durations_s: Mapping[str, Sequence[float]],
+    record: Mapping[str, Any],
+    progress: bool,
+) -> None:
     for name, queries in query_sets.items():
-        _check_tracks(queries, systems)
         for program, table in request.answers.items():
             path = results.answers_path(folder, name, program)
             query_set = name if len(query_sets) > 1 else None
@@ -138,10 +152,6 @@ def _evaluate(request: Request, folder: Path, progress: bool) -> dict[str, Any]:
                 queries, system, path,
                 durations_s=durations_s[name], record=record["made_with"], progress=progress,
             )  # fmt: skip
-    if request.training is not None:
-        record["leaks"] = _leaks(request, folder, query_sets, systems, progress)
-    save_record(folder, record)
-    return results.assemble(folder)
 
 
 def _systems(request: Request) -> list[System]:
@@ -171,9 +181,9 @@ def _record(
     """What the evaluation consists of, together with what the folder holds already.
 
     Raises:
-        EvaluationError: the folder holds another one.
+        EvaluationError: the folder holds another one, or databases that would not be checked.
     """
-    names = [*(system.name for system in systems), *map(_file_name, request.answers)]
+    names = [*(system.name for system in systems), *request.answers]
     record: dict[str, Any] = {
         "protocol": protocol.name,
         "offset_tolerance_s": request.offset_tolerance_s,
@@ -190,98 +200,16 @@ def _record(
             f"The folder holds an evaluation by the protocol {earlier['protocol']}, not "
             f"{protocol.name}: choose another one."
         )
+    others = set(earlier["systems"]) - set(names)
+    if request.training is not None and others:
+        raise EvaluationError(
+            f"The folder has answers of {min(others)} too, whose database is to be compared with "
+            "the training as well: name all indexes in one call."
+        )
     record["systems"] = list(dict.fromkeys([*earlier["systems"], *names]))
     # What was compared for leaks were the databases of that call.
     same = record["systems"] == earlier["systems"]
     return record | {"n_files": earlier["n_files"], "leaks": earlier["leaks"] if same else None}
-
-
-def _query_sets(
-    folder: Path,
-    settings: Mapping[str, QuerySettings],
-    systems: Sequence[System],
-    progress: bool,
-) -> tuple[dict[str, QuerySet], dict[str, int] | None]:
-    """Make the sets of queries, or open those that are there.
-
-    Returns:
-        The sets, and how many files were asked and left out; None where nothing was made.
-    """
-    query_sets, n_files = {}, None
-    for name, own in settings.items():
-        place = folder / f"queries-{name}"
-        if place.exists():
-            query_sets[name] = _opened(place, own)
-            continue
-        held = [set(system.track_paths().values()) for system in systems]
-        known, n_files = _known_files(own, held)
-        sources = [known, *([_unknown_files(own, held)] if own.unknown else [])]
-        # Recipes alone: they are small, and are made into sound as fast as a file is read.
-        query_sets[name] = write_query_set(
-            place, own, sources=sources, audio="recipe", progress=progress
-        )
-    return query_sets, n_files
-
-
-def _opened(place: Path, settings: QuerySettings) -> QuerySet:
-    queries = QuerySet.open(place)
-    wanted = json.loads(json.dumps(dataclasses.asdict(settings)))
-    others = [name for name in wanted if queries.settings.get(name) != wanted[name]]
-    if others:
-        raise EvaluationError(
-            f"{place} holds queries that were made with another {others[0]}, "
-            f"{queries.settings.get(others[0])!r} instead of {wanted[others[0]]!r}: choose another "
-            "folder, or delete that one."
-        )
-    return queries
-
-
-def _known_files(
-    settings: QuerySettings, held: Sequence[set[str]]
-) -> tuple[list[str], dict[str, int]]:
-    """The files to ask for, and how many there are and how many are left out."""
-    files = audio_of_kind(settings.queries_from, settings.kind, settings.split)
-    in_all = [f for f in files if all(os.path.realpath(f) in tracks for tracks in held)]
-    longest_s = max(settings.durations_s) * settings.fastest
-    asked = [file for file in in_all if duration_of(file) >= longest_s]
-    if not asked:
-        raise EvaluationError(
-            f"{settings.queries_from} has {len(files)} files, {len(in_all)} of them are in every "
-            f"index, and none of these lasts {longest_s:g} s: index them, or ask for less."
-        )
-    left_out = {
-        "not_in_every_index": len(files) - len(in_all),
-        "too_short": len(in_all) - len(asked),
-    }
-    return asked, {"asked": len(asked)} | left_out
-
-
-def _unknown_files(settings: QuerySettings, held: Sequence[set[str]]) -> list[str]:
-    split = settings.unknown_split or settings.split
-    longest_s = max(settings.durations_s) * settings.fastest
-    chosen = [
-        file
-        for file in audio_of_kind(settings.unknown, settings.kind, split)
-        if not any(os.path.realpath(file) in tracks for tracks in held)
-        and duration_of(file) >= longest_s
-    ]
-    if not chosen:
-        raise EvaluationError(
-            f"No file of {settings.unknown} lasts {longest_s:g} s and is in none of the indexes: "
-            "queries without an answer cannot be made from it."
-        )
-    return chosen
-
-
-def _check_tracks(queries: QuerySet, systems: Sequence[System]) -> None:
-    """Refuse, before anybody is asked, queries of which no database holds a recording."""
-    tracks = {name_of(truth.track, queries.root) for truth in queries.truths() if truth.track}
-    held = {name_of(path, queries.root) for s in systems for path in s.track_paths().values()}
-    if systems and tracks and not tracks & held:
-        raise EvaluationError(
-            f"None of the {len(tracks)} recordings of {queries.folder} is in an index: if audio "
-            "was moved since it was indexed, index it where it is now."
-        )
 
 
 def _leaks(

@@ -99,11 +99,10 @@ def to_csv(result: Mapping[str, Any], layout: Layout) -> str:
 def comparison_table(
     comparisons: Iterable[Mapping[str, Any]], measure: str
 ) -> tuple[list[str], list[list[str]]]:
-    """A row for each pair of systems, set and length, a column for each condition."""
+    """A row for each pair of systems and length, a column for each condition."""
     chosen = [each for each in comparisons if each["measure"] == measure]
     conditions = _values(chosen, "condition")
-    keys = ["set"] if len(_values(chosen, "set")) > 1 else []
-    keys += ["duration_s", "first", "second"]
+    keys = ["duration_s", "first", "second"]
     heads = [HEADS.get(key, key) for key in keys]
     heads += ["all queries"] if conditions == [""] else [_head("condition", c) for c in conditions]
     lines = []

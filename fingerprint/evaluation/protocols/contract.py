@@ -76,9 +76,9 @@ class Protocol:
         """The settings of each set of queries.
 
         Args:
-            given: fields of `QuerySettings` that the user has chosen. ``durations_s``, ``snr_db``
-                and ``t60_s`` replace those of the protocol, the latter two in the sets that have
-                noise, and rooms of chosen reverberation.
+            given: fields of `QuerySettings` that the user has chosen. ``durations_s`` and
+                ``snr_db`` replace those of the protocol; ``t60_s`` does so in the sets of several
+                reverberation times, or in all where the protocol says nothing of them.
 
         Raises:
             ProtocolError: a folder is missing.
@@ -102,11 +102,9 @@ class Protocol:
         for name in _FOLDERS:
             if name in own:
                 chosen.pop(name, None)
-        if "t60_s" in chosen and "t60_s" not in own and self._varies("t60_s"):
-            del chosen["t60_s"]
+        says_t60 = any("t60_s" in each for each in self.query_sets.values())
+        if says_t60 and len(own.get("t60_s", ())) < 2:
+            chosen.pop("t60_s", None)
         if "snr_db" in chosen and "snr_range_db" in own:
             chosen["snr_range_db"] = None
         return chosen
-
-    def _varies(self, name: str) -> bool:
-        return any(name in own for own in self.query_sets.values())
