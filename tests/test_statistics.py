@@ -40,7 +40,9 @@ def test_bootstrap_depends_on_the_seed_alone():
     assert bootstrap_interval(hits, tracks) == bootstrap_interval(hits, tracks)
 
 
-@pytest.mark.parametrize(("only_first", "only_second"), [(0, 0), (5, 5), (9, 2), (2, 9), (40, 11)])
+@pytest.mark.parametrize(
+    ("only_first", "only_second"), [(0, 0), (5, 5), (9, 2), (2, 9), (40, 11), (2100, 1900)]
+)
 def test_mcnemar_is_the_binomial_test_on_the_discordant(only_first, only_second):
     first = [True] * only_first + [False] * only_second + [True, False] * 7
     second = [False] * only_first + [True] * only_second + [True, False] * 7

@@ -9,6 +9,7 @@ from fingerprint.evaluation.protocols import protocol_named
 from fingerprint.evaluation.tables import HEADS
 
 Result = Mapping[str, Any]
+_MOST_COLUMNS = 3
 
 
 def draw(result: Result, folder: str | os.PathLike) -> list[str]:
@@ -30,15 +31,20 @@ def draw(result: Result, folder: str | os.PathLike) -> list[str]:
         drawn = panels(result)
         if not drawn:
             continue
+        n_columns = min(len(drawn), _MOST_COLUMNS)
+        n_rows = -(-len(drawn) // n_columns)
         figure, axes = pyplot.subplots(
-            1, len(drawn), figsize=(0.8 + 4.4 * len(drawn), 4.2), squeeze=False,
+            n_rows, n_columns, figsize=(0.8 + 4.4 * n_columns, 4.2 * n_rows), squeeze=False,
             layout="constrained", sharey=True,
         )  # fmt: skip
-        for panel, (title, draw_panel) in zip(axes[0], drawn.items(), strict=True):
+        for panel, (title, draw_panel) in zip(axes.flat, drawn.items(), strict=False):
             draw_panel(panel)
             panel.set_title(title, fontsize="medium")
             panel.grid(alpha=0.3)
-            panel.label_outer()
+        for panel in axes[:, 1:].flat:
+            panel.set_ylabel("")
+        for panel in axes.flat[len(drawn) :]:
+            panel.set_axis_off()
         axes[0, 0].legend(fontsize="small")
         figure.savefig(Path(folder) / f"{name}.png", dpi=130)
         pyplot.close(figure)

@@ -132,5 +132,9 @@ def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> PairedComparison:
 def _sign_test(n_first: int, n_second: int) -> float:
     """Two-sided binomial probability with both sides equally likely; integers, hence exact."""
     n = n_first + n_second
-    tail = sum(math.comb(n, k) for k in range(min(n_first, n_second) + 1))
+    # Binomial coefficients one from another: thousands of them from factorials take seconds.
+    coefficient = tail = 1
+    for k in range(min(n_first, n_second)):
+        coefficient = coefficient * (n - k) // (k + 1)
+        tail += coefficient
     return min(1.0, 2 * tail / 2**n)
