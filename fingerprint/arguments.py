@@ -11,7 +11,7 @@ from fingerprint.argument_values import (
     positive_int,
     shard,
 )
-from fingerprint.evaluation.arguments import add_evaluate, add_queries
+from fingerprint.evaluation.arguments import add_distractors, add_evaluate, add_queries
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -31,6 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_info,
         _add_describe,
         _add_generate,
+        add_distractors,
         add_queries,
         add_evaluate,
         _add_demo,

@@ -153,6 +153,38 @@ def generate(options: argparse.Namespace) -> int:
     return _report(generate(paths, recognizer.fingerprinter, recognizer.store, shard=options.shard))
 
 
+def distractors(options: argparse.Namespace) -> int:
+    """Make an index larger by tracks that are never the right answer."""
+    from fingerprint.evaluation import audio_distractors, sampled_distractors
+    from fingerprint.evaluation.distractors import count_roles, remove_distractors
+    from fingerprint.store import Store
+
+    asked = f"--from {options.source}" if options.source else "--remove"
+    needed = {
+        "audio": ("paths",),
+        "derived": ("paths", "hours"),
+        "synthesised": ("hours",),
+        "sampled": ("fit", "hours"),
+    }.get(options.source, ())
+    for name, wording in {"paths": "a PATH", "hours": "--hours", "fit": "--fit"}.items():
+        if (name in needed) != (getattr(options, name) not in (None, [])):
+            raise UsageError(f"{asked} {'needs' if name in needed else 'goes without'} {wording}.")
+    if options.remove:
+        print(f"{remove_distractors(options.index_dir)} removed")
+        return DONE
+    add = {
+        "audio": audio_distractors.add_audio,
+        "derived": audio_distractors.add_derived,
+        "synthesised": audio_distractors.add_synthesised,
+        "sampled": sampled_distractors.add_sampled,
+    }[options.source]
+    seed = {} if options.source == "audio" else {"seed": options.seed}
+    status = _report(add(options.index_dir, *(getattr(options, name) for name in needed), **seed))
+    for role, n in count_roles(Store.open(options.index_dir).tracks).items():
+        print(f"{role}: {n['tracks']:,} tracks, {n['duration_s'] / 3600:.2f} h, {n['rows']:,} rows")
+    return status
+
+
 def queries(options: argparse.Namespace) -> int:
     """Make a set of queries."""
     from fingerprint.evaluation.query_set_writer import write_query_set
@@ -217,6 +249,7 @@ VERBS = {
     "info": info,
     "describe": describe,
     "generate": generate,
+    "distractors": distractors,
     "queries": queries,
     "evaluate": evaluate,
     "demo": demo,

@@ -104,6 +104,42 @@ def _add_conditions(verb: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_distractors(verbs) -> None:
+    """The verb ``distractors``."""
+    verb = new_verb(
+        verbs,
+        "distractors",
+        "make an index larger by tracks that are never the right answer",
+        "Figures mean little without the size of the database. Distractors are\n"
+        "  audio        files and folders that the queries are not from (PATH)\n"
+        "  derived      the same, 3 to 5 semitones faster or slower (PATH, --hours)\n"
+        "  synthesised  music made from a seed (--hours)\n"
+        "  sampled      fingerprints drawn from those of real music (--hours, --fit): hundreds of\n"
+        "               hours in minutes, for neural indexes only\n"
+        "Their names begin with `distractor:`. The same seed gives the same distractors; a call\n"
+        "that was interrupted is continued by repeating it.",
+        "fingerprint distractors songs.index --from sampled --fit other.index --hours 50",
+    )
+    verb.add_argument("index_dir", metavar="INDEX_DIR", help="index to enlarge")
+    verb.add_argument("paths", metavar="PATH", nargs="*", help="audio file or folder")
+    what = verb.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "--from", dest="source", choices=["audio", "derived", "synthesised", "sampled"],
+        help="what distractors are made of",
+    )  # fmt: skip
+    what.add_argument("--remove", action="store_true", help="remove all distractors")
+    verb.add_argument(
+        "--hours", type=float, metavar="H",
+        help="how much the index is to hold of this source and seed, in whole tracks",
+    )  # fmt: skip
+    verb.add_argument(
+        "--fit", metavar="INDEX_DIR",
+        help="index or store of real music, by the same model, whose fingerprints are drawn from; "
+        "best not that of the references",
+    )  # fmt: skip
+    verb.add_argument("--seed", type=int, default=0, help="seed of all that is random (0)")
+
+
 def add_evaluate(verbs) -> None:
     """The verb ``evaluate``."""
     verb = new_verb(

@@ -15,7 +15,7 @@ import soundfile
 import soxr
 
 from fingerprint.audio import AudioError, find_audio, read_audio
-from fingerprint.evaluation.distractors import PREFIX, DistractorError, HoursBar, check_hours
+from fingerprint.evaluation.distractors import PREFIX, DistractorError, HoursBar, check_request
 from fingerprint.file_lists import GenerationReport
 from fingerprint.identification import Recognizer
 from fingerprint.music_synthesis import synthesize_track
@@ -64,16 +64,14 @@ def add_derived(
         progress: show the hours on standard error.
 
     Raises:
-        DistractorError: ``hours`` is not positive, or more than there is.
+        DistractorError: ``hours`` is not positive, or more than there is, or ``seed`` negative.
         FingerprintError: the index cannot be used.
     """
-    check_hours(hours)
+    check_request(hours, seed)
     files = find_audio(_absolute(paths))
     recognizer = _open(index_dir)
     made = _derived(files, recognizer.sample_rate_hz, seed)
-    report = _add_made(recognizer, made, hours, progress)
-    held = {track.name: track.duration_s for track in Store.open(index_dir).tracks}
-    held_h = sum(held[name] for name in report.added + report.skipped) / 3600
+    report, held_h = _add_made(recognizer, made, hours, progress)
     if held_h < hours:
         raise DistractorError(
             f"Only {held_h:.2f} hours could be derived from {len(files)} files: give more audio, "
@@ -86,10 +84,10 @@ def add_synthesised(
     index_dir: str | Path, hours: float, *, seed: int = 0, progress: bool = True
 ) -> GenerationReport:
     """Add music made from a seed to an index of any method; arguments as of `add_derived`."""
-    check_hours(hours)
+    check_request(hours, seed)
     recognizer = _open(index_dir)
     rate_hz = recognizer.sample_rate_hz
-    return _add_made(recognizer, _synthesised(rate_hz, seed), hours, progress)
+    return _add_made(recognizer, _synthesised(rate_hz, seed), hours, progress)[0]
 
 
 class _NamingStore(Store):
@@ -131,34 +129,35 @@ def _absolute(paths: Iterable[str | Path]) -> list[Path]:
 
 def _add_made(
     recognizer: Recognizer, made: Iterable[_Made], hours: float, progress: bool
-) -> GenerationReport:
-    """Add made tracks until they have so many hours together."""
+) -> tuple[GenerationReport, float]:
+    """Add made tracks until they have so many hours together; what became of them, and hours."""
     held = {track.name: track.duration_s for track in recognizer.tracks}
     report = GenerationReport()
     batch: dict[str, np.ndarray] = {}
     with HoursBar(hours, progress) as bar:
         for name, samples in made:
-            if bar.is_full:
-                break
             if name in held:
                 report.skipped.append(name)
                 bar.add(held[name])
-                continue
-            try:
-                batch[name] = samples()
-            except AudioError as error:
-                report.failed.append((name, str(error)))
-                continue
-            bar.add(len(batch[name]) / recognizer.sample_rate_hz)
-            if len(batch) == _FILES_AT_ONCE:
-                _add_batch(recognizer, batch, report)
+            else:
+                try:
+                    batch[name] = samples()
+                except AudioError as error:
+                    report.failed.append((name, str(error)))
+                    continue
+                bar.add(len(batch[name]) / recognizer.sample_rate_hz)
+            if bar.is_full or len(batch) == _FILES_AT_ONCE:
+                _add_batch(recognizer, batch, report, bar)
                 batch = {}
-        _add_batch(recognizer, batch, report)
-    return report
+            # Asked again: not all that was made may have become a track.
+            if bar.is_full:
+                break
+        _add_batch(recognizer, batch, report, bar)
+    return report, bar.done_h
 
 
 def _add_batch(
-    recognizer: Recognizer, batch: Mapping[str, np.ndarray], report: GenerationReport
+    recognizer: Recognizer, batch: Mapping[str, np.ndarray], report: GenerationReport, bar: HoursBar
 ) -> None:
     """Add audio by way of files, which is what recognisers of all methods take."""
     if not batch:
@@ -173,7 +172,9 @@ def _add_batch(
         recognizer.store.names = names
         added = recognizer.add_files(names, progress=False)
     report.added += [names[path] for path in added.added]
-    report.failed += [(names[path], sentence) for path, sentence in added.failed]
+    for path, sentence in added.failed:
+        report.failed.append((names[path], sentence))
+        bar.add(-len(batch[names[path]]) / recognizer.sample_rate_hz)
 
 
 def _derived(files: Sequence[str], rate_hz: int, seed: int) -> Iterator[_Made]:
