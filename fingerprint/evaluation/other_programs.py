@@ -3,7 +3,7 @@
 import csv
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from fingerprint.evaluation.answers import (
@@ -62,9 +62,9 @@ def read_table(
         AnswerError: the table cannot be read, or a row names no query or no number.
     """
     truths = {truth.id: truth for truth in queries.truths()}
-    names = _names_of_tracks(queries)
     found: dict[tuple[str, float], list[Candidate]] = {}
     verdicts: dict[tuple[str, float], str] = {}
+    names = _names_of_tracks(queries)
     for where, row in _table_rows(path, query_set):
         if row["query"] not in truths:
             raise AnswerError(f"{where}: {row['query']!r} is no query of {queries.folder}.")
@@ -76,23 +76,26 @@ def read_table(
         if row.get("verdict"):
             verdicts[key] = _verdict(row["verdict"], where)
         if row["track"]:
-            track = names.get(row["track"]) or names.get(Path(row["track"]).name)
-            candidates.append(
-                Candidate(
-                    track or name_of(row["track"], queries.root),
-                    _number(row.get("start_s"), None, where),
-                    _number(row.get("score"), -float(len(candidates)), where),
-                )
-            )
+            candidates.append(_candidate(row, names, queries.root, -float(len(candidates)), where))
     lengths_s = sorted({duration_s for _, duration_s in found})
     for query, truth in truths.items():
-        for duration_s in lengths_s:
-            if asked_lengths([duration_s], truth.duration_s or math.inf):
-                candidates = found.get((query, duration_s), [])
-                best_first = sorted(candidates, key=lambda each: -each.score)[:MAX_CANDIDATES]
-                # A program that gives verdicts has said "no match" by saying nothing.
-                verdict = verdicts.get((query, duration_s), "no_match" if verdicts else None)
-                yield Answer(query, duration_s, verdict, tuple(best_first))
+        for duration_s in asked_lengths(lengths_s, truth.duration_s or math.inf):
+            candidates = found.get((query, duration_s), [])
+            best_first = sorted(candidates, key=lambda each: -each.score)[:MAX_CANDIDATES]
+            # A program that gives verdicts has said "no match" by saying nothing.
+            verdict = verdicts.get((query, duration_s), "no_match" if verdicts else None)
+            yield Answer(query, duration_s, verdict, tuple(best_first))
+
+
+def _candidate(
+    row: Mapping[str, str], names: Mapping[str, str], root: Path, default_score: float, where: str
+) -> Candidate:
+    track = names.get(row["track"]) or names.get(Path(row["track"]).name)
+    return Candidate(
+        track or name_of(row["track"], root),
+        _number(row.get("start_s"), None, where),
+        _number(row.get("score"), default_score, where),
+    )
 
 
 def _names_of_tracks(queries: QuerySet) -> dict[str, str]:
