@@ -21,7 +21,9 @@ Where sources disagree, and what is not stated:
   the one here is ours.
 - The offset is 40 ms in the settings, 50 ms the default of the code. There, pairs with noise alone
   have none; here every pair has.
-- Search is LSH in the paper, IVF-PQ in the code: `--searcher lsh` and `--searcher ivf_pq`.
+- Search is LSH in the paper, IVF-PQ in the code: `--searcher lsh` and `--searcher ivf_pq`. The
+  code takes the track with most neighbours before it looks for a start, so that strays in one
+  track outvote agreement in another: `--config.search.alignment=track_vote`.
 - The code brings waveforms to a peak of 1 and drops segments of low power. Here decibels are
   relative to the loudest bin of each segment, so that the level does not matter.
 """

@@ -41,6 +41,7 @@ def get_config() -> ConfigDict:
     config = attention.get_config()
     config.name = "balanced_hash"
     config.segment.duration_s = 0.99  # 100 frames, ten patches
+    config.search.neighbours = 1  # the votes of single nearest neighbours are its consensus
     config.encoder = ConfigDict(
         {
             "name": "transformer",

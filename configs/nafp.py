@@ -148,7 +148,8 @@ def get_config() -> ConfigDict:
     config.search = ConfigDict(
         {
             # "diagonal": mean inner product along the sequence (NAFP); "vote": most segments that
-            # agree on a start (Singh); "best_segment": the largest single inner product (Rice).
+            # agree on a start (Singh's poster); "track_vote": of the track with most neighbours
+            # (Singh's code); "best_segment": the largest single inner product (Rice).
             "alignment": "diagonal",
             "neighbours": 20,  # per segment
             "n_shifts": 4,  # fractions of a hop at which a query is fingerprinted

@@ -50,7 +50,7 @@ _AT_LEAST_ZERO = (
 )
 _CHOICES = {
     "spec_augment.masked": ("both", "replicas"),
-    "search.alignment": ("diagonal", "vote", "best_segment"),
+    "search.alignment": ("diagonal", "vote", "track_vote", "best_segment"),
 }
 # Steps of the augmentation that draw from the logarithm of a range.
 _LOGARITHMIC_RANGES = (

@@ -155,7 +155,7 @@ def test_a_value_in_place_of_a_section_is_named(config):
 @pytest.mark.parametrize(
     ("section", "key", "choices"),
     [
-        ("search", "alignment", "diagonal, vote, best_segment"),
+        ("search", "alignment", "diagonal, vote, track_vote, best_segment"),
         ("spec_augment", "masked", "both, replicas"),
     ],
 )
