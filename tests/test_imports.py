@@ -42,6 +42,7 @@ LAYERS = [
         *("spectral_hash_recognizer", "recognizer"),
     ],
     ["argument_values", "evaluation"],
+    ["experiments"],
     ["demo", "arguments", "cli", "__init__"],
 ]
 TENSORFLOW = {"tensorflow", "tensorflow_datasets"}
