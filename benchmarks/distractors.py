@@ -1,23 +1,24 @@
-"""How well sampled distractors predict real ones.
+"""How well sampled distractors, or others that are made, predict real ones.
 
     fingerprint index fit.index MUSIC --model MODEL
     fingerprint index real.index OTHER_MUSIC --model MODEL
-    fingerprint queries runs/distractors --queries_from OTHER_MUSIC --noise NOISE --room_ir ROOMS
-    python benchmarks/distractors.py fit.index real.index --queries runs/distractors
+    fingerprint queries runs/asked --queries_from OTHER_MUSIC --noise NOISE --room_ir ROOMS
+    python benchmarks/distractors.py fit.index real.index --queries runs/asked
 
-Recordings of the queries are the references, in whichever index they are; the other tracks of
+Some recordings of the queries are the references, in whichever index they are; the other tracks of
 ``real.index`` are real distractors, and those of ``fit.index`` are what others are sampled from. A
 query is right at a length when its score at its own place exceeds the best at any place of any
 other track: exhaustive search, by the mean inner product along a sequence. Numbers of rows are
 reached by adding distractors track by track, averaged over random orders. Intervals are 95 %, from
 drawing the recordings of the queries again.
 
-"Worth" is the number of real rows among which the best wrong score is as high as among the sampled
-ones, divided by their number. Sampled rows may go on beyond the real ones, with --max_rows.
+"Worth" is the number of real rows among which the best wrong score is as high, divided by that of
+the rows that were made. Sampled rows go on beyond the real ones, up to --max_rows. Measured in the
+same way are the real tracks that they are sampled from, which says how much collections differ, and
+all tracks of the indexes of --compare.
 """
 
 import argparse
-import json
 import pathlib
 from typing import NamedTuple
 
@@ -34,6 +35,7 @@ from fingerprint.evaluation.fingerprint_sampler import (
 from fingerprint.evaluation.query_sets import QuerySet
 from fingerprint.evaluation.sampled_distractors import sequences_of
 from fingerprint.evaluation.statistics import bootstrap_intervals
+from fingerprint.generate import COLUMN
 from fingerprint.model import Fingerprinter
 from fingerprint.neural_recognizer import MODEL_FOLDER
 from fingerprint.store import Store
@@ -43,7 +45,7 @@ N_ORDERS = 20
 
 
 class Queries(NamedTuple):
-    """Queries ``(m, 19, d)``, the recording of each, and at which row of it they start."""
+    """Queries ``(m, 19, d)``, the recording of each, and the row of it that they start at."""
 
     embeddings: np.ndarray
     recordings: list[str]
@@ -58,23 +60,28 @@ class Distractors(NamedTuple):
 
 
 class Growth(NamedTuple):
-    """At each number of rows: the best wrong score and the share of right queries.
-
-    Both ``(m, n_lengths, n_sizes)``, averaged over orders of the tracks.
-    """
+    """Best wrong score and share of right ones, ``(m, n_lengths, n_sizes)``, mean of orders."""
 
     wrong: np.ndarray
     right: np.ndarray
 
 
-def embed_queries(folder: str, fingerprinter: Fingerprinter, recordings: set[str]) -> Queries:
-    """Fingerprint the queries from known recordings that are long enough."""
+def embed_queries(
+    folder: str, fingerprinter: Fingerprinter, known: set[str], n_references: int, seed: int
+) -> Queries:
+    """Fingerprint the queries of some known recordings, those that are long enough."""
+    queries = QuerySet.open(folder)
     grid, n_longest = fingerprinter.grid, max(LENGTHS)
+    recordings = sorted({truth.track for truth in queries.truths()} & known)
+    drawn = np.random.default_rng(seed).permutation(len(recordings))[:n_references]
+    references = {recordings[i] for i in drawn}
+    others = {truth.id for truth in queries.truths() if truth.track not in references}
     embeddings, names, starts = [], [], []
-    for query in tqdm(QuerySet.open(folder), unit="query", mininterval=10):
+    asked = queries.queries(skip=others)
+    for query in tqdm(asked, total=len(queries) - len(others), unit="query", mininterval=10):
         samples = from_array(query.samples, query.sample_rate_hz, fingerprinter.sample_rate_hz)
         segments = grid.cut(samples)[:n_longest]
-        if query.track not in recordings or query.start_s is None or len(segments) < n_longest:
+        if query.start_s is None or len(segments) < n_longest:
             continue
         embeddings.append(fingerprinter.embed_segments(segments))
         names.append(query.track)
@@ -108,13 +115,27 @@ def scores_in(queries: Queries, tracks) -> Distractors:
     return Distractors(np.stack(scores, axis=2), np.array(rows))
 
 
+def other_scores(queries: Queries, references: dict[str, np.ndarray]) -> np.ndarray:
+    """The best score of each query in a reference other than its own, ``(m, n_lengths)``."""
+    scores = scores_in(queries, references.values()).scores
+    for number, name in enumerate(references):
+        scores[[recording == name for recording in queries.recordings], :, number] = -1.0
+    return scores.max(axis=2)
+
+
+def every_track(store: Store):
+    """The rows of each track, one after the other."""
+    rows = store.column(COLUMN)
+    for track in filter(lambda track: track.n_rows, store.tracks):
+        yield rows[track.first_row : track.first_row + track.n_rows]
+
+
 def sampled(sampler: FingerprintSampler, n_rows: int, seed: int):
     """Sampled tracks with so many rows together."""
     rng = np.random.default_rng(seed)
     while n_rows > 0:
-        track = sampler.draw(rng)
+        yield (track := sampler.draw(rng))
         n_rows -= len(track)
-        yield track
 
 
 def growth(
@@ -149,26 +170,28 @@ def worth(real: Growth, drawn: Growth, sizes: np.ndarray) -> np.ndarray:
     return np.exp(np.array(as_hard)) / sizes
 
 
-def table(real: Growth, drawn: Growth, sizes: np.ndarray, recordings: list[str]) -> str:
+def table(real: Growth, made: Growth, sizes: np.ndarray, recordings: list[str]) -> str:
     """Top-1 and best wrong scores by rows and length."""
-    heads = ["rows", "segments", "top-1 real, %", "top-1 sampled, %", "difference",
-             "wrong score real", "wrong score sampled", "difference", "worth"]  # fmt: skip
+    heads = ["rows", "segments", "top-1 real, %", "top-1 made, %", "difference",
+             "wrong score real", "wrong score made", "difference", "worth"]  # fmt: skip
     lines = [f"| {' | '.join(heads)} |", "|" + " ---: |" * len(heads)]
-    values = worth(real, drawn, sizes)
+    values = worth(real, made, sizes)
     for j, size in enumerate(sizes):
         for i, length in enumerate(LENGTHS):
-            top1 = np.stack([real.right[:, i, j], drawn.right[:, i, j]])
-            wrong = np.stack([real.wrong[:, i, j], drawn.wrong[:, i, j]])
-            differences = np.stack([np.diff(100 * top1, axis=0)[0], np.diff(wrong, axis=0)[0]], 1)
-            bounds = bootstrap_intervals(differences, recordings)
-            mean = differences.mean(axis=0)
-            cells = [f"{size:,}", str(length), *(f"{100 * v:.1f}" for v in top1.mean(axis=1))]
-            cells.append(f"{mean[0]:+.1f} ({bounds[0, 0]:+.1f} to {bounds[0, 1]:+.1f})")
-            cells += [f"{v:.3f}" for v in wrong.mean(axis=1)]
-            cells.append(f"{mean[1]:+.3f} ({bounds[1, 0]:+.3f} to {bounds[1, 1]:+.3f})")
+            cells = [f"{size:,}", str(length)]
+            cells += _compared(100 * real.right[:, i, j], 100 * made.right[:, i, j], recordings, 1)
+            cells += _compared(real.wrong[:, i, j], made.wrong[:, i, j], recordings, 3)
             cells.append("" if np.isnan(values[i, j]) else f"{values[i, j]:.2f}")
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _compared(real, made, recordings, n_digits) -> list[str]:
+    """The means, and their difference with its interval."""
+    low, high = bootstrap_intervals((made - real)[:, None], recordings)[0]
+    difference = f"{(made - real).mean():+.{n_digits}f}"
+    interval = f"({low:+.{n_digits}f} to {high:+.{n_digits}f})"
+    return [*(f"{each.mean():.{n_digits}f}" for each in (real, made)), f"{difference} {interval}"]
 
 
 def beyond_table(drawn: Growth, sizes: np.ndarray) -> str:
@@ -216,63 +239,60 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("fit_index", type=pathlib.Path, help="what distractors are sampled from")
     parser.add_argument("real_index", type=pathlib.Path, help="real distractors to predict")
     parser.add_argument("--queries", required=True, help="folder of a set of queries")
-    parser.add_argument("--model", help="by default the one in the index of real distractors")
+    parser.add_argument("--n_references", type=int, default=30, help="recordings asked for (30)")
+    parser.add_argument("--compare", type=pathlib.Path, nargs="*", default=[], help="indexes")
     parser.add_argument("--max_rows", type=int, default=100_000, help="sampled rows (100000)")
     parser.add_argument("--sharpness", type=float, default=SHARPNESS, help=f"({SHARPNESS})")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=pathlib.Path, help="also write the figures as JSON")
     arguments = parser.parse_args(argv)
-    fit, real = Store.open(arguments.fit_index), Store.open(arguments.real_index)
-    fingerprinter = Fingerprinter.load(arguments.model or arguments.real_index / MODEL_FOLDER)
-    for store in (fit, real):
+    fit, real, *compared = map(
+        Store.open, (arguments.fit_index, arguments.real_index, *arguments.compare)
+    )
+    fingerprinter = Fingerprinter.load(arguments.real_index / MODEL_FOLDER)
+    for store in (fit, real, *compared):
         if fingerprinter.identity != store.recognizer.get("identity"):
-            raise SystemExit(f"{store.folder} was not made with the model that embeds the queries.")
-    everything = sequences_of(fit) | sequences_of(real)
-    queries = embed_queries(arguments.queries, fingerprinter, set(everything))
-    report(arguments, queries, sequences_of(fit), sequences_of(real))
+            raise SystemExit(f"{store.folder} was not made with the model of {real.folder}.")
+    tracks, real_tracks = sequences_of(fit), sequences_of(real)
+    queries = embed_queries(
+        arguments.queries, fingerprinter, set(tracks | real_tracks),
+        arguments.n_references, arguments.seed,
+    )  # fmt: skip
+    report(arguments, queries, tracks, real_tracks, compared)
 
 
-def report(arguments, queries: Queries, fit: dict, real: dict) -> None:
+def report(arguments, queries: Queries, fit: dict, real: dict, compared: list[Store]) -> None:
     """Print all tables."""
     references = {name: np.array((fit | real)[name]) for name in sorted(set(queries.recordings))}
     fit_tracks = [rows for name, rows in fit.items() if name not in references]
     real_tracks = [rows for name, rows in real.items() if name not in references]
     sampler = FingerprintSampler(fit_tracks, arguments.sharpness)
     right = right_scores(queries, references)
-    others = scores_in(queries, references.values()).scores
-    for number, name in enumerate(references):
-        others[[recording == name for recording in queries.recordings], :, number] = -1.0
-    others = others.max(axis=2)
-    real_scores = scores_in(queries, real_tracks)
-    n_real = int(real_scores.rows.sum())
+    others = other_scores(queries, references)
+    found = scores_in(queries, real_tracks)
+    n_real = int(found.rows.sum())
     n_sampled = max(n_real, arguments.max_rows)
-    drawn_scores = scores_in(queries, sampled(sampler, n_sampled, arguments.seed))
-    sizes, more = row_sizes(n_real), row_sizes(n_sampled)
-    growths = [growth(each, right, others, sizes) for each in (real_scores, drawn_scores)]
+    made = {"sampled": scores_in(queries, sampled(sampler, n_sampled, arguments.seed))}
+    made["real tracks of the other index"] = scores_in(queries, fit_tracks)
+    for store in compared:
+        made[str(store.folder)] = scores_in(queries, every_track(store))
     print(
         f"{len(queries.starts)} queries from {len(references)} recordings; sampled from "
         f"{len(fit_tracks)} tracks, {sum(map(len, fit_tracks)):,} rows; {len(real_tracks)} real "
-        f"distractors, {n_real:,} rows; sharpness {arguments.sharpness:g}\n"
+        f"distractors, {n_real:,} rows; sharpness {arguments.sharpness:g}"
     )
-    print(table(*growths, sizes, queries.recordings), "\n")
-    print(beyond_table(growth(drawn_scores, right, others, more), more), "\n")
-    near = {
-        "real": neighbours(real_tracks),
-        "sampled": neighbours(list(sampled(sampler, n_real, arguments.seed))),
-    }
-    print("Cosines (mean, deviation, 10th, 50th and 90th percentile):")
-    for which, values in near.items():
-        for name, numbers in values.items():
-            print(f"{which:8} {name:20} {numbers}")
-    if arguments.out:
-        content = {
-            "sizes": sizes.tolist(),
-            "lengths": LENGTHS,
-            "cosines": near,
-            "top1": [each.right.mean(axis=0).tolist() for each in growths],
-            "wrong": [each.wrong.mean(axis=0).tolist() for each in growths],
-        }
-        arguments.out.write_text(json.dumps(content) + "\n")
+    for name, each in made.items():
+        sizes = row_sizes(min(n_real, int(each.rows.sum())))
+        growths = [growth(which, right, others, sizes) for which in (found, each)]
+        print(f"\n## {name}\n\n{table(*growths, sizes, queries.recordings)}")
+    more = row_sizes(n_sampled)
+    print(
+        f"\n## More sampled\n\n{beyond_table(growth(made['sampled'], right, others, more), more)}"
+    )
+    print("\n## Cosines: mean, deviation, 10th, 50th and 90th percentile\n")
+    drawn = list(sampled(sampler, n_real, arguments.seed))
+    for which, tracks in {"real": real_tracks, "sampled": drawn}.items():
+        for name, numbers in neighbours(tracks).items():
+            print(f"- {which}, {name}: {numbers}")
 
 
 if __name__ == "__main__":

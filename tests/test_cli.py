@@ -23,6 +23,7 @@ VERBS = [
     "info",
     "describe",
     "generate",
+    "distractors",
     "queries",
     "evaluate",
     "demo",

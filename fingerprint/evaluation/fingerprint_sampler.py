@@ -9,8 +9,9 @@ therefore weakened by a power of it, the *sharpness*.
 What else was tried keeps fewer of the local clusters of real fingerprints. With 23,000 rows of
 `configs/nafp_small.py`, the best wrong score of a single segment is lower than among as many real
 rows by 0.09 for rotations that preserve the covariance and for Gaussian sequences of the right
-covariance and autocorrelation, by 0.02 for plain sums, and by less than 0.01 with the sharpness.
-`benchmarks/distractors.py` measures what a model's sampled rows are worth.
+covariance and autocorrelation, by 0.02 for plain sums, and by 0.01 with the sharpness. Sums that
+keep the common mean are worse by another 0.005. `benchmarks/distractors.py` measures what the
+sampled rows of a model are worth.
 """
 
 from collections.abc import Sequence

@@ -73,12 +73,12 @@ def add_sampled(
 
 
 def sequences_of(store: Store) -> dict[str, np.ndarray]:
-    """Fingerprints ``(n_rows, d)`` of each track of a neural store that is real, by its path."""
+    """Fingerprints ``(n_rows, d)`` of each real track of a neural store, by its path."""
     rows = store.column(COLUMN)
     return {
         track.resolved_path or track.name: rows[track.first_row : track.first_row + track.n_rows]
         for track in store.tracks
-        if not is_made(track)
+        if track.n_rows and not is_made(track)
     }
 
 
