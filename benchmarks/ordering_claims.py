@@ -1,7 +1,14 @@
 """The published orderings, and which figures decide whether they are reproduced."""
 
-from collections.abc import Iterable, Sequence
-
+from ordering_contrasts import (
+    LONG_S,
+    SHORT_S,
+    better,
+    growing,
+    longer,
+    loses,
+    offset_cell,
+)
 from ordering_runs import (
     LANDMARKS,
     LENGTHS_S,
@@ -15,70 +22,13 @@ from ordering_runs import (
     SPLIT_LENGTHS_S,
 )
 
-from fingerprint.experiments import Bound, Cell, Contrast, Experiment, Table
+from fingerprint.experiments import Bound, Contrast, Experiment, Table
 
 NAFP = "Chang et al., ICASSP 2021 (arXiv 2010.11910)"
 SINGH = "Singh et al. (arXiv 2210.08624)"
 HASHING = "Singh et al. (arXiv 2211.11060)"
 SNRS = ("snr_db=0", "snr_db=10")
-SHORT_S, LONG_S = 1.0, 10.0
 EQUAL_PAIRS = "All runs see 256,000 pairs; the ramp of the degradations takes 45 % of the steps."
-
-
-def better(
-    first: str,
-    second: str,
-    durations_s: Iterable[float] = (SHORT_S, LONG_S),
-    *,
-    queries: str = MAIN,
-    conditions: Sequence[str | None] = (None,),
-    measure: str = "top1",
-    at_least: float = 0.0,
-    is_claim: bool = True,
-    published: Sequence[str] = (),
-) -> list[Contrast]:
-    """One system ahead of another, at every length and under every condition."""
-    places = [(condition, duration_s) for condition in conditions for duration_s in durations_s]
-    figures = [*published, *[""] * len(places)]
-    contrasts = []
-    for (condition, duration_s), figure in zip(places, figures, strict=False):
-        words = [
-            f"{first} - {second}",
-            f"{duration_s:g} s",
-            *([queries] if queries != MAIN else []),
-        ]
-        words += [condition.replace("snr_db=", "SNR ")] if condition else []
-        cells = [Cell(name, duration_s, queries, condition, measure) for name in (first, second)]
-        contrasts.append(
-            Contrast(", ".join(words), cells[:1], cells[1:], at_least, is_claim, figure)
-        )
-    return contrasts
-
-
-def growing(systems: Sequence[str], durations_s: Iterable[float] = (SHORT_S,)) -> list[Contrast]:
-    """Each system ahead of the one before it, for context."""
-    pairs = zip(systems[1:], systems, strict=False)
-    return [c for a, b in pairs for c in better(a, b, durations_s, is_claim=False)]
-
-
-def longer(measure: str, sign: int, published: str) -> Contrast:
-    """The base system at the longest against the shortest length."""
-    long, short = (Cell("base", s, MAIN, None, measure) for s in (LONG_S, SHORT_S))
-    more, less = (long, short) if sign > 0 else (short, long)
-    words = f"base, {measure.replace('_', ' ')}: {more.duration_s:g} s - {less.duration_s:g} s"
-    return Contrast(words, [more], [less], published=published)
-
-
-def loses(name: str, other: str) -> Contrast:
-    """More is lost by training with white noise when real degradation comes, than without it."""
-    white, real = (Cell(name, SPLIT_LENGTHS_S[-1], queries) for queries in ("white", other))
-    return Contrast(f"{name}, 5 s: white noise - {other}", [white], [real])
-
-
-def offset_cell(system: str, offset_s: float) -> Cell:
-    """Queries of a second, so far from the start of a reference segment."""
-    return Cell(system, SHORT_S, "offsets", f"offset_s={offset_s:g}")
-
 
 AUGMENTATION = Experiment(
     key="1",

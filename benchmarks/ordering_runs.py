@@ -121,7 +121,8 @@ def queries(name: str, durations_s: tuple[float, ...], **fields: Any) -> Queries
 
 MAIN, RICE_SET = "main", "rice"
 QUERIES = (
-    queries(MAIN, LENGTHS_S, noise="audio", room_ir="audio", device_ir="audio"),
+    queries(MAIN, LENGTHS_S, noise="audio", snr_db=(0.0, 10.0), room_ir="audio",
+            device_ir="audio"),
     queries("noise", SPLIT_LENGTHS_S, noise="audio", snr_db=(0.0, 10.0)),
     queries("noise_reverb", SPLIT_LENGTHS_S, noise="audio", snr_db=(0.0, 10.0), room_ir="audio",
             room_share=1.0),
@@ -149,8 +150,9 @@ def on_main(name: str) -> System:
 def rice_system(name: str, training: str, settings: dict[str, Any]) -> System:
     """A trained system of Rice's, searched in some way."""
     return System(
-        name, {RICE_SET: (10.0,)}, training=training, settings=settings, references="clips_30s"
-    )
+        name, {RICE_SET: (10.0,)}, training=training, settings=settings, references="clips_30s",
+        cpu_s=60.0,
+    )  # fmt: skip
 
 
 SPLIT_SETS = dict.fromkeys(("noise", "noise_reverb", "reverb", "white"), SPLIT_LENGTHS_S)
@@ -173,7 +175,7 @@ SYSTEMS = (
     *(System(f"landmarks_{preset}", {MAIN: LENGTHS_S}, method="landmarks", preset=preset)
       for preset in ("audfprint", "dejavu", "wang")),
     System("spectral_hash", {MAIN: LENGTHS_S}, method="spectral_hash"),
-    System("base", {MAIN: LENGTHS_S} | SPLIT_SETS, training="base"),
+    System("base", {MAIN: LENGTHS_S} | SPLIT_SETS, training="base", cpu_s=500.0),
     System("base_one_shift", {"offsets": (1.0, 3.0)}, training="base",
            settings={"search.n_shifts": 1}),
     System("no_offset_one_shift", {"offsets": (1.0, 3.0)}, training="no_offset",
@@ -186,7 +188,7 @@ SYSTEMS = (
     *(System(name, SPLIT_SETS, training=name)
       for name in ("woo_white_noise", "woo_augmented", "white_noise")),
     *RICE_SYSTEMS,
-    *(System(name, ROOM_SETS, training=name) for name in
+    *(System(name, ROOM_SETS, training=name, cpu_s=1000.0) for name in
       ("attention", "attention_no_mask", "nafp_in_attention", "nafp_in_attention_long")),
 )  # fmt: skip
 

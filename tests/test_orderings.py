@@ -120,6 +120,62 @@ def test_some_rows_alone_take_what_they_need(orderings):
         suite.only(["99"])
 
 
+def test_memory_is_counted_per_minute_of_each_database(orderings, monkeypatch):
+    import ordering_measures
+
+    facts = {
+        "d64": {"method": "neural", "duration_s": 120.0, "rows": 238, "bytes": 238 * 256},
+        "landmarks_dejavu": {
+            "method": "landmarks", "duration_s": 60.0, "rows": 9_000, "bytes": 72_000
+        },
+    }  # fmt: skip
+    monkeypatch.setattr(ordering_measures, "describe_index", facts.get)
+    figures = ordering_measures.bytes_per_minute({name: name for name in facts}, {}, None)
+    assert figures["fingerprints, product-quantised"] == 119 * 64
+    assert figures["fingerprints, float32"] == 119 * 256
+    assert figures["Dejavu's keys as stored here"] == 72_000
+    assert figures["Dejavu's table over quantised"] == pytest.approx(9_000 * 17 / (119 * 64))
+
+
+def test_bounds_name_figures_that_are_measured(orderings, monkeypatch, tmp_path):
+    import ordering_measures
+
+    def report(vectors, segments, encode, out):
+        line = {"recall": [0.0, 1.0]}
+        names = ordering_measures.candidates.LEARNT, "random hyperplanes", "p-stable LSH"
+        curves = {
+            name: line | {"examined": [0.0, top]}
+            for name, top in zip(names, (0.1, 0.3, 0.2), strict=True)
+        }
+        balance = {
+            names[0]: {"entropy_share": 0.96, "share_in_tolerance": 0.8},
+            names[1]: {"entropy_share": 0.9, "share_in_tolerance": 0.5},
+        }
+        content = {"curves": {"all segments": curves}, "balance": balance}
+        (out / "candidates.json").write_text(json.dumps(content))
+
+    class Index:
+        open = load = classmethod(lambda cls, path: cls())
+        codes = None
+
+        def column(self, name):
+            return np.zeros((3, 2))
+
+    monkeypatch.setattr(ordering_measures, "Store", Index)
+    monkeypatch.setattr(ordering_measures, "Fingerprinter", Index)
+    monkeypatch.setattr(ordering_measures.candidates, "embed_queries", lambda *_: None)
+    monkeypatch.setattr(ordering_measures.candidates, "report", report)
+    figures = ordering_measures.candidate_shares({"a": tmp_path}, {"b": tmp_path}, tmp_path)
+    suite, _ = orderings
+    for experiment in suite.experiments:
+        for bound in experiment.bounds:
+            assert bound.measurement == "memory" or bound.figure in figures
+    assert figures["random hyperplanes examine at recall 0.9, times learnt codes"] == (
+        pytest.approx(3.0)
+    )
+    assert figures["share_in_tolerance, more than hyperplanes"] == pytest.approx(0.3)
+
+
 # --------------------------------------------------------------------------------- verdicts
 
 

@@ -71,7 +71,15 @@ def listing(suite: Suite, workspace: Workspace) -> str:
             if training.name not in shown:
                 left_s += training.cpu_s * sum(state != "done" for state in own)
             shown.add(training.name)
-    return "\n".join([*lines, f"Left to train: {left_s / 7200:.1f} hours of two cores."])
+    asking_s = sum(
+        system.cpu_s
+        for system in suite.systems
+        for seed in suite.seeds_of(system)
+        if not all(workspace.answers(system, seed, name).exists() for name in system.queries)
+    )
+    lines.append(f"Left to train: {left_s / 7200:.1f} hours of two cores,")
+    lines.append(f"to index and ask: {asking_s / 7200:.1f} hours.")
+    return "\n".join(lines)
 
 
 def _minutes(cpu_s: float) -> str:

@@ -90,6 +90,7 @@ class System:
             training, by dotted key.
         references: what the index holds.
         searcher: of a neural index; exact by default, so that no search costs a hit.
+        cpu_s: an estimate of indexing and asking, for ``--list``.
     """
 
     name: str
@@ -100,6 +101,7 @@ class System:
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     references: str = WHOLE
     searcher: str = "exact"
+    cpu_s: float = 180.0
 
 
 @dataclasses.dataclass(frozen=True)

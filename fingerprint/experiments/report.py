@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fingerprint.evaluation.table_text import NOTHING, condition_text, markdown, percent
-from fingerprint.experiments.figures import NOT_RUN
+from fingerprint.evaluation.table_text import NOTHING, condition_text, percent
+from fingerprint.experiments.figures import HOLDS, NOT_RUN
 from fingerprint.experiments.pieces import Experiment, Table
 from fingerprint.experiments.suite import Suite
 
@@ -21,6 +21,7 @@ every seed, lies above what is claimed; it *fails* if the interval lies below wh
 below two points where only "better" is claimed; all else is *undecided*. A claim is **reproduced**
 if all its contrasts hold, **not reproduced** if one fails, **undecided** otherwise; contrasts in
 parentheses are shown for context and decide nothing. p: exact McNemar test, each seed for itself.
+Minutes are those of a clock, on a machine that did other work, too.
 """
 MEASURES = {
     "top1": "top-1",
@@ -57,6 +58,7 @@ def to_markdown(suite: Suite, result: Row, command: str) -> str:
     n_done = sum(run["state"] == "done" for run in result["runs"])
     parts = [
         f"# {suite.title}",
+        suite.preamble,
         f"{n_done} of {len(result['runs'])} training runs are done. Made with\n\n    {command}",
         RULES,
         _summary(result["experiments"]),
@@ -75,21 +77,18 @@ def verdict_text(figures: Row) -> str:
 
 
 def _summary(experiments: Sequence[Row]) -> str:
-    rows = [
-        [
-            each["key"],
-            each["claim"],
-            verdict_text(each),
-            "; ".join(_short(c) for c in (*each["contrasts"], *each["bounds"]) if c["is_claim"]),
-        ]
-        for each in experiments
-    ]
-    return markdown(("row", "claim", "verdict", "what decides"), rows)
+    rows = []
+    for each in experiments:
+        deciding = [c for c in (*each["contrasts"], *each["bounds"]) if c["is_claim"]]
+        n_hold = sum(c["outcome"] == HOLDS for c in deciding)
+        held = f"{n_hold} of {len(deciding)}"
+        rows.append([each["key"], each["claim"], verdict_text(each), held, _short(deciding[0])])
+    return _table(("row", "claim", "verdict", "what decides it, holds", "the first of these"), rows)
 
 
 def _short(deciding: Row) -> str:
     if deciding["outcome"] == NOT_RUN:
-        return f"{deciding['label']}: {NOT_RUN}"
+        return NOTHING
     if "difference" in deciding:
         return f"{deciding['label']}: {_difference(deciding)}"
     return f"{deciding['label']}: {deciding['mean']:.3g}"
@@ -105,12 +104,12 @@ def _section(suite: Suite, experiment: Experiment, figures: Row, runs: Sequence[
     ]
     if figures["contrasts"]:
         heads = ("contrast", "published", "difference, points", "seeds", "p", "outcome")
-        parts.append(markdown(heads, [_contrast_cells(each) for each in figures["contrasts"]]))
+        parts.append(_table(heads, [_contrast_cells(each) for each in figures["contrasts"]]))
     if figures["bounds"]:
         heads = ("figure", "published", "claimed, at least", "each seed", "outcome")
-        parts.append(markdown(heads, [_bound_cells(each) for each in figures["bounds"]]))
+        parts.append(_table(heads, [_bound_cells(each) for each in figures["bounds"]]))
     for table, rows in zip(experiment.tables, figures["tables"], strict=True):
-        parts += [f"{table.title}, %", _shares_table(table, rows)]
+        parts += [f"{table.title}, %{_counted(rows)}", _shares_table(table, rows)]
     return [part for part in parts if part]
 
 
@@ -127,7 +126,7 @@ def _trained(suite: Suite, experiment: Experiment, runs: Sequence[Row]) -> str:
             text += f", {_span(minutes, '.0f')} minutes" if minutes else ""
             text += f", final loss {_span([run['final_loss'] for run in done], '.3g')}"
         lines.append(text + ".")
-    return "\n".join(["Trained:", *lines]) if lines else "Nothing is trained for it alone."
+    return "\n".join(["Trained:", "", *lines]) if lines else "Nothing is trained for it."
 
 
 def _contrast_cells(each: Row) -> list[str]:
@@ -155,7 +154,15 @@ def _shares_table(table: Table, rows: Sequence[Sequence[Row]]) -> str:
         words += [MEASURES.get(cell.measure, cell.measure)] if len(table.measures) > 1 else []
         heads.append(", ".join(words))
     lines = [[system, *map(_share, row)] for system, row in zip(table.systems, rows, strict=True)]
-    return markdown(heads, lines)
+    return _table(heads, lines)
+
+
+def _counted(rows: Sequence[Sequence[Row]]) -> str:
+    """How many queries a share is of, where one is known."""
+    known = [row for line in rows for row in line if row["rate"] is not None]
+    if not known:
+        return ""
+    return f" ({known[0]['n_queries']} queries of {known[0]['n_recordings']} recordings in a cell)"
 
 
 def _share(row: Row) -> str:
@@ -186,7 +193,7 @@ def _runs_table(runs: Sequence[Row]) -> str:
         cells = [row["training"], row["seed"], row["state"], row["n_steps"], row["n_pairs"]]
         cells += [*times, row["final_loss"], commit]
         lines.append([NOTHING if cell is None else str(cell) for cell in cells])
-    return markdown(heads, lines)
+    return _table(heads, lines)
 
 
 def _databases_table(databases: Sequence[Row]) -> str:
@@ -196,7 +203,7 @@ def _databases_table(databases: Sequence[Row]) -> str:
         + [f"{each['duration_s'] / 3600:.2f}", f"{each['rows']:,}", f"{each['bytes'] / 1e6:.1f}"]
         for each in databases
     ]
-    return markdown(heads, lines)
+    return _table(heads, lines)
 
 
 def _run_row(run: Row) -> dict[str, Any]:
@@ -229,6 +236,11 @@ def _contrast_rows(experiments: Sequence[Row]) -> Iterable[dict[str, Any]]:
 
 def _joined(values: Iterable[float | None]) -> str:
     return " ".join("" if value is None else f"{value:g}" for value in values)
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _to_csv(rows: Iterable[Row]) -> str:

@@ -23,6 +23,8 @@ from fingerprint.experiments.pieces import (
 class Suite:
     """Experiments with everything that they name; checked when it is made.
 
+    ``preamble`` stands at the head of the report.
+
     Raises:
         ExperimentError: a name is missing, or given twice.
     """
@@ -33,6 +35,7 @@ class Suite:
     queries: Sequence[Queries]
     experiments: Sequence[Experiment]
     measurements: Sequence[Measurement] = ()
+    preamble: str = ""
     references: Sequence[References] = (References(WHOLE),)
 
     def __post_init__(self):
