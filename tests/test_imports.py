@@ -10,6 +10,7 @@ import pytest
 LAYERS = [
     [
         "errors",
+        "terminal",
         "segments",
         "mp3_length",
         "ogg_end",
