@@ -1,7 +1,9 @@
 """From answers to counted shares: judged by hand, counted by hand, and one run from end to end."""
 
+import dataclasses
 import json
 import math
+import shutil
 import time
 import tracemalloc
 
@@ -11,8 +13,9 @@ import soundfile
 from evaluation_cases import answer, query, write_evaluation, write_queries
 
 from fingerprint import cli
-from fingerprint.evaluation import metrics, results, run
+from fingerprint.evaluation import metrics, reporting, results, run
 from fingerprint.evaluation.answers import AnswerError, read_answers
+from fingerprint.evaluation.audio_distractors import add_audio, add_synthesised
 from fingerprint.evaluation.judging import Truth, judge, judge_all, truths_of
 from fingerprint.evaluation.open_set import threshold_curve
 from fingerprint.evaluation.record import RecordError, read_record
@@ -488,3 +491,23 @@ def test_wrong_usage(arguments, tmp_path, monkeypatch):
         status = exit_.code
     assert status == 2
     assert not list(tmp_path.iterdir())
+
+
+def test_distractors_are_counted_apart_and_compared_in_their_role(music, tmp_path):
+    index = tmp_path / "larger.index"
+    shutil.copytree(music / "songs.index", index)
+    add_audio(index, [music / "music" / "3.wav"], progress=False)
+    add_synthesised(index, 30 / 3600, progress=False)
+    asked = request(music, training=str(music), fields={"unknown": None})
+    asked = dataclasses.replace(asked, index_dirs=[str(index)])
+    result = run.evaluate(asked, tmp_path / "out", progress=False)
+    (system,) = result["systems"]
+    assert system["duration_s"] - system["distractor_duration_s"] == pytest.approx(45.0)
+    assert system["distractor_duration_s"] >= 15.0 + 30.0
+    # The recording of the training split is a distractor here; made music is none of anybody's.
+    assert result["leaks"]["n_files"] == {
+        **{"training": 1, "references": 3, "distractors": 1, "unknown": 0}
+    }
+    (leak,) = result["leaks"]["leaks"]
+    assert {leak["role"], leak["other_role"]} == {"training", "distractors"}
+    assert "of them distractors" in reporting.render(result, "markdown")

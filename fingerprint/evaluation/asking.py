@@ -24,6 +24,7 @@ from fingerprint.evaluation.answers import (
     read_header,
     write_header,
 )
+from fingerprint.evaluation.distractors import count_roles
 from fingerprint.evaluation.query_sets import LabelledQuery, QuerySet
 from fingerprint.identification import Identification, Recognizer
 from fingerprint.recognizer import describe_index, open_recognizer
@@ -42,7 +43,11 @@ class System:
     def __init__(self, name: str, index_dir: str | os.PathLike, searcher: str = "auto"):
         store = Store.open(index_dir)
         self.name = name
-        database = describe_index(index_dir) | {"content": store.content_id}
+        distractors = count_roles(store.tracks)["distractors"]
+        database = describe_index(index_dir) | {
+            "content": store.content_id,
+            "distractor_duration_s": distractors["duration_s"],
+        }
         if database["method"] == "neural":
             database |= _network(index_dir, store) | {"searcher": searcher}
         self.database: Mapping[str, Any] = database

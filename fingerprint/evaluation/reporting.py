@@ -11,8 +11,8 @@ from fingerprint.evaluation.protocols import Protocol, protocol_named
 from fingerprint.evaluation.table_text import NOTHING, markdown, plain
 
 DATABASE_HEADS = (
-    *("system", "index", "method", "searcher", "d", "batch", "tracks", "hours", "fingerprints"),
-    "MB",
+    *("system", "index", "method", "searcher", "d", "batch", "tracks", "hours"),
+    *("of them distractors", "fingerprints", "MB"),
 )
 PAIRS_NOTE = (
     "Queries that the first alone, and that the second alone, answered rightly, and how likely so "
@@ -109,9 +109,11 @@ def database_rows(systems: Sequence[Mapping[str, Any]]) -> list[list[str]]:
         cells = [facts["system"], facts["index"], facts["method"], facts["searcher"]]
         cells += [facts["dim"], facts["n_batch"]]
         if facts["tracks"] is None:
-            cells += [None] * 4
+            cells += [None] * 5
         else:
+            distractor_s = facts["distractor_duration_s"] or 0.0
             cells += [f"{facts['tracks']:,}", f"{facts['duration_s'] / 3600:.2f}"]
+            cells += [f"{distractor_s / 3600:.2f}" if distractor_s else None]
             cells += [f"{facts['rows']:,}", f"{facts['bytes'] / 1e6:,.1f}"]
         rows.append([NOTHING if cell is None else str(cell) for cell in cells])
     return rows

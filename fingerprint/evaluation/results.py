@@ -15,7 +15,10 @@ from fingerprint.evaluation.record import read_record
 # The measure of recordings is compared whatever a protocol compares.
 ALWAYS_PAIRED = "top1"
 # What a database is and holds, in the order of the table.
-FACTS = ("index", "method", "searcher", "tracks", "duration_s", "rows", "bytes", "dim", "n_batch")
+FACTS = (
+    *("index", "method", "searcher", "tracks", "duration_s", "distractor_duration_s", "rows"),
+    *("bytes", "dim", "n_batch"),
+)
 Hits = dict[str, dict[metrics.Group, dict[str, bool]]]
 
 

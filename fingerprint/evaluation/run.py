@@ -21,6 +21,7 @@ from typing import Any
 from fingerprint.evaluation import results
 from fingerprint.evaluation.answers import name_of
 from fingerprint.evaluation.asking import System, ask
+from fingerprint.evaluation.distractors import is_distractor, is_made
 from fingerprint.evaluation.leaks import LeakReport, check_leaks
 from fingerprint.evaluation.other_programs import keep_table
 from fingerprint.evaluation.protocols import Protocol, protocol_named
@@ -220,12 +221,17 @@ def _leaks(
     progress: bool,
 ) -> dict[str, Any]:
     """Compare training, databases and unknown recordings; paths as in answers."""
-    references = {path for system in systems for path in system.track_paths().values()}
+    tracks = [track for system in systems for track in system.tracks if not is_made(track)]
+    paths: dict[str, set[str]] = {"references": set(), "distractors": set()}
+    for track in tracks:
+        role = "distractors" if is_distractor(track) else "references"
+        paths[role].add(os.path.realpath(track.resolved_path or track.name))
     asked = {truth.track for queries in query_sets.values() for truth in queries.truths()}
     roles = {
         "training": audio_of_kind(request.training, "music", request.training_split),
-        "references": sorted(references),
-        "unknown": sorted(asked - references - {None}),
+        "references": sorted(paths["references"]),
+        "distractors": sorted(paths["distractors"]),
+        "unknown": sorted(asked - paths["references"] - {None}),
     }
     found: LeakReport = check_leaks(roles, folder / "leaks.index", progress=progress)
     root = next(iter(query_sets.values())).root
