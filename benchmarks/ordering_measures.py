@@ -23,7 +23,7 @@ DEJAVU_BYTES = 17
 def candidate_shares(
     indexes: Mapping[str, Path], queries: Mapping[str, Path], out: Path
 ) -> dict[str, float]:
-    """How much of a database learnt codes, hyperplanes and p-stable LSH examine, and their balance.
+    """How much of a database learnt codes and others examine, and how even their buckets are.
 
     Args:
         indexes: one, made with a model that has a hash head.
@@ -44,15 +44,16 @@ def candidate_shares(
     for recall in RECALLS:
         learnt = curves[candidates.LEARNT].examined_at(recall)
         figures[f"learnt codes examine at recall {recall:g}"] = learnt
-        for name in (candidates.HYPERPLANES, candidates.P_STABLE):
+        for name in (candidates.HYPERPLANES, candidates.PRINCIPAL, candidates.P_STABLE):
             ratio = curves[name].examined_at(recall) / learnt
             # p-stable LSH may not reach a recall with any of its settings.
             if not math.isnan(ratio):
                 figures[f"{name} examine at recall {recall:g}, times learnt codes"] = ratio
-    learnt, planes = (content["balance"][n] for n in (candidates.LEARNT, candidates.HYPERPLANES))
+    balance = content["balance"]
     for name in ("entropy_share", "share_in_tolerance"):
-        figures[name] = learnt[name]
-        figures[f"{name}, more than hyperplanes"] = learnt[name] - planes[name]
+        figures[name] = learnt_share = balance[candidates.LEARNT][name]
+        for other in (candidates.HYPERPLANES, candidates.PRINCIPAL):
+            figures[f"{name}, more than {other}"] = learnt_share - balance[other][name]
     return figures
 
 

@@ -34,7 +34,8 @@ def train(workspace: Workspace, training: Training, seed: int) -> dict[str, Any]
         The record, as of `record_of`.
 
     Raises:
-        ExperimentError: the run failed, or the folder holds one of another configuration.
+        ExperimentError: the run failed or is under way, or the folder holds one of another
+            configuration.
     """
     done = record_of(workspace, training, seed)
     if done is not None:
@@ -42,28 +43,35 @@ def train(workspace: Workspace, training: Training, seed: int) -> dict[str, Any]
     folder = workspace.run(training, seed)
     command = command_of(workspace, training, seed)
     folder.mkdir(parents=True, exist_ok=True)
-    before_s, began_s = _children_cpu_s(), time.monotonic()
-    status = _run(command, folder / LOG)
-    attempt = {
-        "cpu_s": round(_children_cpu_s() - before_s, 1),
-        "wall_s": round(time.monotonic() - began_s, 1),
-        "status": status,
-    }
-    record = {
-        "training": training.name,
-        "seed": seed,
-        "command": shlex.join(command[1:]),
-        "made_with": provenance(),
-        "attempts": [*_attempts(folder), attempt],
-        "is_done": status == 0,
-    }
-    write_json(folder / RECORD, record)
+    _refuse_second(folder)
+    earlier = _attempts(folder)
+    before_s, began_s, status = _children_cpu_s(), time.monotonic(), None
+    try:
+        status = _run(command, folder / LOG)
+    finally:
+        attempt = {
+            "cpu_s": round(_children_cpu_s() - before_s, 1),
+            "wall_s": round(time.monotonic() - began_s, 1),
+            "status": status,
+        }
+        record = {
+            "training": training.name,
+            "seed": seed,
+            "command": shlex.join(command[1:]),
+            "made_with": provenance(),
+            "attempts": [*earlier, attempt],
+            "is_done": status == 0,
+        }
+        write_json(folder / RECORD, record)
     if status:
         raise ExperimentError(
             f"Training {labelled(training.name, seed)} ended with status {status}: the end of "
             f"{folder / LOG} says why."
         )
-    return record_of(workspace, training, seed) or record
+    done = record_of(workspace, training, seed)
+    if done is None:
+        raise ExperimentError(f"{folder} holds no model, although the training is done.")
+    return done
 
 
 def record_of(workspace: Workspace, training: Training, seed: int) -> dict[str, Any] | None:
@@ -181,6 +189,17 @@ def _run(command: list[str], log: Path) -> int:
             process.terminate()
             process.wait()
             raise
+
+
+def _refuse_second(folder: Path) -> None:
+    """Two processes in one folder would spoil each other's checkpoints; seen on Linux only."""
+    own = f"--workdir={folder.absolute()}".encode()
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if own in path.read_bytes().split(b"\0"):
+                raise ExperimentError(
+                    f"{folder} is being trained by process {path.parent.name}: wait for it."
+                )
 
 
 def _attempts(folder: Path) -> list[dict[str, Any]]:
