@@ -90,7 +90,7 @@ TRAININGS = (
     Training("triplet_np", "configs/now_playing_small.py", GROUPS),
     Training("triplet_np_all", "configs/now_playing_small.py", GROUPS | {"loss.mean_over": "all"}),
     Training("triplet_nmfp", "configs/nmfp_triplet_small.py", BASE),
-    Training("hash_head", f"{OWN_CONFIGS}/nafp_small_hash.py", steps(128, 600, ramp=False),
+    Training("hash_head", "configs/nafp_small_hash.py", steps(128, 600, ramp=False),
              cpu_s_per_step=0.35, starts_from="base"),
     Training("woo_white_noise", "configs/woo_small.py", steps(128, ramp=False)),
     Training("woo_augmented", f"{OWN_CONFIGS}/woo_small_augmented.py", BASE),
