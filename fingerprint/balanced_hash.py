@@ -30,6 +30,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from fingerprint.encoders.head import unit_norm
+from fingerprint.encoders.norm import batch_norm
 from fingerprint.errors import ConfigError
 from fingerprint.losses import infonce
 from fingerprint.sinkhorn import bucket_numbers, bucket_scores, bucket_signs, sinkhorn
@@ -59,13 +61,8 @@ class HashHead(nn.Module):
     def __call__(self, fingerprints: jax.Array, train: bool = False) -> jax.Array:
         """``(b, d)`` -> ``(b, n_bits)`` float32, unit norm; ``train`` uses batch statistics."""
         x = nn.Dense(self.hidden_units, name="hidden")(fingerprints.astype(jnp.float32))
-        norm = nn.BatchNorm(
-            use_running_average=not train,
-            momentum=0.9,
-            axis_name=self.axis_name,
-            name="hidden_norm",
-        )
-        return _unit(nn.Dense(self.n_bits, name="code")(nn.relu(norm(x))))
+        x = nn.relu(batch_norm(train, self.axis_name, jnp.float32, "hidden_norm")(x))
+        return unit_norm(nn.Dense(self.n_bits, name="code")(x))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,9 +106,22 @@ class BalancedHash:
         """The network."""
         return HashHead(self.n_bits, self.hidden_units, axis_name)
 
+    def queue_rows_per_device(self, n_devices: int) -> int:
+        """Rows of the queue that each device balances.
+
+        Raises:
+            ConfigError: the devices cannot share the queue equally.
+        """
+        if self.queue_rows % n_devices:
+            raise ConfigError(
+                f"hash.queue_rows is {self.queue_rows}, which {n_devices} devices cannot share "
+                f"equally: choose a multiple of {n_devices}."
+            )
+        return self.queue_rows // n_devices
+
     def initial_queue(self, key: jax.Array) -> jax.Array:
         """Random codes, ``(queue_rows, n_bits)`` of unit norm, that real ones push out."""
-        return _unit(jax.random.normal(key, (self.queue_rows, self.n_bits)))
+        return unit_norm(jax.random.normal(key, (self.queue_rows, self.n_bits)))
 
     def loss(
         self,
@@ -161,12 +171,12 @@ class BalancedHash:
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Buckets ``(2, b)`` that the codes are pulled to, the next queue and its balance."""
         if self.assignment == "mean":
-            own = _unit(pair[0] + pair[1])[None]
+            own = unit_norm(pair[0] + pair[1])[None]
         elif self.assignment == "original":
             own = pair[:1]
         else:
             own = pair
-        rows = jnp.concatenate([own.reshape(-1, self.n_bits), _share(queue, axis_name)])
+        rows = jnp.concatenate([own.reshape(-1, self.n_bits), self._share(queue, axis_name)])
         transport = sinkhorn(
             bucket_scores(rows),
             epsilon=self.epsilon,
@@ -181,6 +191,13 @@ class BalancedHash:
         newest = own.reshape(-1, self.n_bits)
         everything = jnp.concatenate([queue, newest])
         return targets, everything[len(newest) :], bucket_entropy(everything) / self.n_bits
+
+    def _share(self, queue: jax.Array, axis_name: str | None) -> jax.Array:
+        """The part of the queue that this device balances."""
+        if axis_name is None:
+            return queue
+        n_rows = self.queue_rows_per_device(jax.lax.axis_size(axis_name))
+        return jax.lax.dynamic_slice_in_dim(queue, jax.lax.axis_index(axis_name) * n_rows, n_rows)
 
     def _pull(self, pair: jax.Array, targets: jax.Array) -> jax.Array:
         """L_r of each code, ``(2, b)``.
@@ -268,22 +285,3 @@ def _check_settings(settings: BalancedHash) -> None:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _share(queue: jax.Array, axis_name: str | None) -> jax.Array:
-    """The part of the queue that this device balances."""
-    if axis_name is None:
-        return queue
-    n_devices = jax.lax.axis_size(axis_name)
-    if len(queue) % n_devices:
-        raise ConfigError(
-            f"hash.queue_rows is {len(queue)}, which {n_devices} devices cannot share equally: "
-            f"choose a multiple of {n_devices}."
-        )
-    n_rows = len(queue) // n_devices
-    return jax.lax.dynamic_slice_in_dim(queue, jax.lax.axis_index(axis_name) * n_rows, n_rows)
-
-
-def _unit(rows: jax.Array) -> jax.Array:
-    # Inside the root, so that the gradient of a zero vector is finite.
-    return rows * jax.lax.rsqrt(jnp.sum(rows * rows, axis=-1, keepdims=True) + 1e-12)

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from fingerprint.balanced_hash import build_hash
 from fingerprint.config import check_config
 from fingerprint.encoders import build_encoder
-from fingerprint.features import input_shape
+from fingerprint.features import input_shape, spectrograms
 from fingerprint.segments import SegmentGrid
 
 
@@ -55,14 +55,18 @@ def network_shapes(config: ConfigDict) -> tuple[Any, dict[str, Any]]:
     """Shapes and dtypes of a fingerprint ``(1, d)`` and of the encoder's variables.
 
     Raises:
-        ConfigError: the configuration names no encoder that can be built.
+        ConfigError: the configuration names no encoder that can be built, or its front-end asks
+            for what does not exist.
     """
     encoder = build_encoder(config.encoder)
     return jax.eval_shape(encoder.init_with_output, jax.random.key(0), _mels(config))
 
 
 def _mels(config: ConfigDict) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct((1, *input_shape(config)), np.float32)
+    grid = SegmentGrid(config.sample_rate_hz, **config.segment)
+    segment = jax.ShapeDtypeStruct((1, grid.n_samples), np.float32)
+    # From the front-end itself, which refuses what it cannot do.
+    return jax.eval_shape(lambda waveforms: spectrograms(waveforms, config), segment)
 
 
 def _n_parameters(variables: dict[str, Any]) -> int:

@@ -124,11 +124,14 @@ def build_step(config: ConfigDict) -> Callable:
     hosts hear in the same step that one was told to stop.
 
     Raises:
-        ConfigError: the devices cannot share the batch, a section has unknown values, or the
-            gradient of a network with batch norm would have to be taken in parts.
+        ConfigError: the devices cannot share the batch or the queue of codes, a section has
+            unknown values, or the gradient of a network with batch norm would have to be taken in
+            parts.
     """
     chunk_pairs = config.training.grad_cache_pairs or pairs_per_device(config.pairs.n_pairs)
     pairs_per_device(config.pairs.n_pairs, chunk_pairs)
+    if config.hash is not None:
+        build_hash(config.hash).queue_rows_per_device(jax.device_count())
     _, shapes = network_shapes(config)
     _check_grad_cache(config, shapes)
     encoder = build_encoder(config.encoder, dtype=config.training.dtype, axis_name=DEVICE_AXIS)

@@ -120,3 +120,21 @@ def test_a_misspelt_key_is_a_sentence():
     config.segment.hop = 0.1
     with pytest.raises(ConfigError, match=r"'segment\.hop'; did you mean 'segment\.hop_s'"):
         describe(config)
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "sentence"),
+    [
+        ("features", "f_max_hz", 5000.0, "f_max_hz 5000.0: choose .* 4000, half the sample rate"),
+        ("features", "mel_scale", "bark", "features.mel_scale is 'bark'"),
+        ("features", "power", 3.0, "features.power is 3.0"),
+        ("crop", "n_frames", 33, "33 frames, but a segment has 256 and 32"),
+    ],
+)
+def test_a_front_end_that_cannot_be_is_refused(section, key, value, sentence):
+    config = nafp.get_config()
+    config.crop = ConfigDict({"n_mels": 50, "n_frames": 20, "mode": "contiguous", "shared": True})
+    describe(config)
+    config[section][key] = value
+    with pytest.raises(ConfigError, match=sentence):
+        describe(config)

@@ -298,6 +298,11 @@ def test_batches_that_the_devices_cannot_share_are_refused(n_pairs, grad_cache_p
         build_step(config)
 
 
+def test_a_queue_that_the_devices_cannot_share_is_refused():
+    with pytest.raises(ConfigError, match="queue_rows is 30, which 8 devices cannot share"):
+        build_step(changed(encoder=TRANSFORMER, hash=HASH | {"queue_rows": 30}))
+
+
 def test_batch_norm_in_parts_is_refused():
     config = changed(encoder=TRANSFORMER)
     config.training.grad_cache_pairs = 1
