@@ -44,6 +44,16 @@ def test_noise_is_at_the_ratio_asked_for(rng, snr_db):
     assert np.max(np.abs(query)) == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("silent", ["music", "noise"])
+def test_noise_is_left_out_where_there_is_no_ratio(rng, silent):
+    n_history = 100
+    music, noise = rng.normal(size=(2, 600))
+    {"music": music, "noise": noise}[silent][n_history:] = 0.0
+    query = degradations.degrade(music, noise, 0.0, [], n_history)
+    expected = music[n_history:] / max(np.max(np.abs(music[n_history:])), 1e-9)
+    np.testing.assert_allclose(query, expected, atol=1e-6)
+
+
 def test_convolution_is_full_linear_and_aligned_on_the_direct_path(rng):
     samples, response = rng.normal(size=50), np.array([0.1, 0.0, -1.0, 0.5, 0.2])
     aligned = degradations.convolve_aligned(samples, response)

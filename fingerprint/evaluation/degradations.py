@@ -35,12 +35,13 @@ def degrade(
 
     The ratio of music to noise is that of their mean powers over the ``n`` samples after the
     history, before the impulse responses; None among the responses stands for none. Where the
-    music is silent there is no ratio, and no noise either.
+    music or the noise is silent there is no ratio, and no noise either.
     """
     mixed = music
     if noise is not None:
         powers = [np.mean(np.square(x[n_history:], dtype=np.float64)) for x in (music, noise)]
-        mixed = music + noise * np.sqrt(powers[0] / (powers[1] * 10 ** (snr_db / 10)))
+        if powers[1] > 0:
+            mixed = music + noise * np.sqrt(powers[0] / (powers[1] * 10 ** (snr_db / 10)))
     for response in responses:
         if response is not None:
             mixed = convolve_aligned(mixed, response)
