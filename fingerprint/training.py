@@ -202,7 +202,8 @@ class _Loop:
         """Search with the present parameters, on every host, and write the model on the first."""
         self._await(0)
         began_s = time.monotonic()
-        state = parallel.to_host(self._state)
+        # Without the optimiser's state, which is twice as large as all the rest.
+        state = parallel.to_host(self._state._replace(opt_state=()))
         variables, hash_head = state.encoder_variables(), state.hash_head_variables()
         calibration = None
         if self._search is not None:
