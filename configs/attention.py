@@ -25,7 +25,9 @@ Where sources disagree, and what is not stated:
   code takes the track with most neighbours before it looks for a start, so that strays in one
   track outvote agreement in another: `--config.search.alignment=track_vote`.
 - The code brings waveforms to a peak of 1 and drops segments of low power. Here decibels are
-  relative to the loudest bin of each segment, so that the level does not matter.
+  relative to the loudest bin of each segment, so that the level does not matter, and end 80 dB
+  below it, where the code has no floor but that of its numbers.
+- The ends of a segment are mirrored in the code, by torchaudio's default; here zeros stand there.
 """
 
 from fingerprint_configs import nafp

@@ -18,7 +18,10 @@ from fingerprint.landmark_peaks import cut_chunks, neighbourhood_peaks, power_sp
 
 @dataclasses.dataclass(frozen=True)
 class SpectralHashSettings:
-    """All parameters of spectral hashing; an index records them. The defaults are the published.
+    """All parameters of spectral hashing; an index records them.
+
+    The defaults are those of the publication, but for whole references. The verdict, of which it
+    has none, is ours.
 
     Attributes:
         sample_rate_hz: rate of the audio that is analysed.

@@ -32,7 +32,7 @@ class SpectralHashRecognizer(PeakRecognizer):
     def create(
         cls, folder: str | Path, settings: SpectralHashSettings | None = None
     ) -> "SpectralHashRecognizer":
-        """Make an empty index; None stands for the published parameters.
+        """Make an empty index; None stands for the defaults of the settings.
 
         Raises:
             StoreError: the folder is not new or empty, or cannot be written.
