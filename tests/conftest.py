@@ -8,6 +8,7 @@ os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 os.environ["PJRT_NPROC"] = "16"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import importlib.util
 import pathlib
 
 import numpy as np
@@ -38,6 +39,20 @@ def rng():
 def repository():
     """The root of the checkout."""
     return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def load_benchmark(repository):
+    """``load_benchmark(name)`` is the module of ``benchmarks/name.py``, which is in no package."""
+
+    def load(name):
+        path = repository / "benchmarks" / f"{name}.py"
+        spec = importlib.util.spec_from_file_location(f"{name}_benchmark", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """Hash buckets and p-stable LSH: the order of probing, what is examined, and the formulas."""
 
-import importlib.util
 import itertools
 import json
 import math
@@ -394,12 +393,8 @@ def test_refuses_settings_of_lsh(change):
 
 
 @pytest.fixture(scope="module")
-def benchmark(repository):
-    path = repository / "benchmarks" / "candidates.py"
-    spec = importlib.util.spec_from_file_location("candidates_benchmark", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def benchmark(load_benchmark):
+    return load_benchmark("candidates")
 
 
 def test_the_curve_is_what_the_searcher_finds_and_examines(benchmark, vectors, queries, encode):

@@ -29,12 +29,8 @@ needs_scann = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def benchmark(repository):
-    path = repository / "benchmarks" / "search.py"
-    spec = importlib.util.spec_from_file_location("search_benchmark", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def benchmark(load_benchmark):
+    return load_benchmark("search")
 
 
 @pytest.fixture(scope="module")
