@@ -19,6 +19,15 @@ from fingerprint.evaluation.protocols.contract import Layout, Protocol
 
 SNRS_DB = (0.0, 5.0, 10.0, 15.0)
 T60S_S = (0.2, 0.4, 0.5, 0.7, 0.8)
+TOLERANCES = Layout(
+    "tolerances",
+    "Segment hits within 50 / 100 / 250 / 500 ms, %, all conditions of a set together",
+    rows=("set", "system"),
+    spread="duration_s",
+    cells=("within_50ms", "within_100ms", "within_250ms", "within_500ms"),
+    pooled=True,
+)
+HOP_NOTE = "A start can only be right to 50 ms where the index has a hop of 0.1 s."
 SINGH_ATTENTION = Protocol(
     name="singh_attention",
     title="Attention-based embeddings (Singh et al. 2022, tables 1 and 2)",
@@ -56,16 +65,9 @@ SINGH_ATTENTION = Protocol(
             sets=("reverb",),
             longest=True,
         ),
-        Layout(
-            "tolerances",
-            "Segment hits within 50 / 100 / 250 / 500 ms, %, all conditions of a set together",
-            rows=("set", "system"),
-            spread="duration_s",
-            cells=("within_50ms", "within_100ms", "within_250ms", "within_500ms"),
-            pooled=True,
-        ),
+        TOLERANCES,
     ),
     hop_s=0.1,
     needs=("noise", "room_ir"),
-    notes=("A start can only be right to 50 ms where the index has a hop of 0.1 s.",),
+    notes=(HOP_NOTE,),
 )

@@ -15,7 +15,7 @@ To know before quoting a figure: as in `singh_attention`, 50 ms ask for an index
 """
 
 from fingerprint.evaluation.protocols.contract import Layout, Protocol
-from fingerprint.evaluation.protocols.singh_attention import T60S_S
+from fingerprint.evaluation.protocols.singh_attention import HOP_NOTE, T60S_S, TOLERANCES
 
 SNRS_DB = (0.0, 5.0, 10.0, 15.0, 20.0)
 SINGH_HASHING = Protocol(
@@ -44,19 +44,12 @@ SINGH_HASHING = Protocol(
             pooled=True,
             intervals=True,
         ),
-        Layout(
-            "tolerances",
-            "Segment hits within 50 / 100 / 250 / 500 ms, %, all conditions of a set together",
-            rows=("set", "system"),
-            spread="duration_s",
-            cells=("within_50ms", "within_100ms", "within_250ms", "within_500ms"),
-            pooled=True,
-        ),
+        TOLERANCES,
     ),
     hop_s=0.1,
     needs=("noise", "room_ir"),
     notes=(
-        "A start can only be right to 50 ms where the index has a hop of 0.1 s.",
+        HOP_NOTE,
         "Speed-up: CPU time of the first system over that of this one.",
     ),
 )
