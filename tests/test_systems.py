@@ -189,13 +189,18 @@ def trained(music, tmp_path_factory):
     return train
 
 
-def assert_found(index, model, music, **choices):
-    """All tracks but one at most are named first for noisy excerpts of them (or, where a system
-    shuffles the best, among these)."""
+def indexed(index, model, music, **choices):
+    """A recogniser of all tracks, these ``(n_tracks, n_samples)``, and their folder."""
     recognizer = NeuralRecognizer.create(index, model)
     tracks, folder = music(recognizer.sample_rate_hz)
     recognizer.add_files([folder], progress=False)
-    recognizer = NeuralRecognizer.open(index, **choices)
+    return NeuralRecognizer.open(index, **choices), tracks, folder
+
+
+def assert_found(index, model, music, **choices):
+    """All tracks but one at most are named first for noisy excerpts of them (or, where a system
+    shuffles the best, among these)."""
+    recognizer, tracks, folder = indexed(index, model, music, **choices)
     rate = recognizer.sample_rate_hz
     start, stop = round(START_S * rate), round((START_S + QUERY_S) * rate)
     queries = noisy(np.random.default_rng(3), tracks[:, start:stop], rate)
@@ -218,6 +223,22 @@ def assert_learns_and_finds(system, name, changes, trained, music, tmp_path):
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_it_learns_a_handful_of_tracks_and_finds_them(system, trained, music, tmp_path):
     assert_learns_and_finds(system, *SYSTEMS[system], trained, music, tmp_path)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_audio_of_the_database_is_found_at_its_very_second(system, trained, music, tmp_path):
+    model = trained(system, narrowed(*SYSTEMS[system])) / "model"
+    recognizer, tracks, folder = indexed(tmp_path / "index", model, music)
+    grid, rate = recognizer.fingerprinter.grid, recognizer.sample_rate_hz
+    first = 2 * grid.hop_samples
+    # Whole segments, or silence would fill the last one up.
+    n_hops = (round(QUERY_S * rate) - grid.n_samples) // grid.hop_samples
+    n_samples = grid.n_samples + n_hops * grid.hop_samples
+    for i, track in enumerate(tracks):
+        best = recognizer.identify(track[first : first + n_samples], 1).matches[0]
+        assert best.track == str(folder / f"{i}.wav")
+        assert best.reference_start_s == pytest.approx(first / rate)
+        assert best.score == pytest.approx(1.0, abs=1e-4)
 
 
 @pytest.mark.slow
