@@ -13,6 +13,8 @@ What it costs (`fingerprint describe configs/woo_published.py`): 85,423,754 para
 million multiply-adds per 30-s segment; 822,572,682 and 1.6 billion for 128 x 128. Clips of 30 s at
 44.1 kHz: 2.6 MB each on disk, 530 MB per batch of pairs in memory.
 
+The negative of a pair is the next original of the batch, where the publication shuffles the list.
+
 Published: five passes of 140 batches of 50; losses of the two sizes differ by a thousandth; no
 retrieval figure. Sample rate, window and hop are not stated: here the rate of the FMA, and the hop
 of 15 ms that gives 2002 frames.

@@ -110,8 +110,8 @@ class Recognizer(abc.ABC):
         return self.store.tracks
 
     @abc.abstractmethod
-    def check_model(self, model_folder: str | Path) -> None:
-        """Refuse a model other than that of the index.
+    def use_model(self, model_folder: str | Path) -> None:
+        """Refuse a model other than that of the index; take its hash head, where it has one.
 
         Raises:
             StoreError: the index was made without a model, or with another one.

@@ -6,6 +6,7 @@ from typing import Self
 import numpy as np
 
 from fingerprint.errors import FingerprintError
+from fingerprint.searchers.probing import concatenated_ranges
 
 _COLUMNS = ("hashes", "tracks", "frames", "track_frames")
 
@@ -68,7 +69,7 @@ class InvertedIndex:
                 "track table that belongs to them."
             )
         tracks = np.repeat(np.arange(len(n_rows), dtype=np.uint32), n_rows)
-        rows = ranges(first_rows, n_rows)
+        rows = concatenated_ranges(first_rows, first_rows + n_rows)
         hashes, frames = np.asarray(hashes, np.uint32)[rows], np.asarray(frames, np.uint32)[rows]
         track_frames = np.zeros(len(n_rows), np.int64)
         np.maximum.at(track_frames, tracks, frames.astype(np.int64) + 1)
@@ -112,9 +113,3 @@ class InvertedIndex:
         """First row and number of rows of each hash, (m,) int64 each."""
         first = np.searchsorted(self.hashes, hashes, side="left")
         return first, np.searchsorted(self.hashes, hashes, side="right") - first
-
-
-def ranges(first: np.ndarray, n: np.ndarray) -> np.ndarray:
-    """The numbers ``first[i] ... first[i] + n[i] - 1`` of every i, one after the other."""
-    ends = np.cumsum(n)
-    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(first - ends + n, n)

@@ -23,7 +23,8 @@ import dataclasses
 import numpy as np
 import scipy.special
 
-from fingerprint.inverted_index import InvertedIndex, ranges
+from fingerprint.inverted_index import InvertedIndex
+from fingerprint.searchers.probing import concatenated_ranges
 
 # Hits that are followed up for each query landmark on average, and in all. Where there are more,
 # the rarest hashes go first and the commonest, which tell least, are left out: this bounds time
@@ -123,7 +124,7 @@ class LandmarkIndex(InvertedIndex):
         if n.sum() > budget:
             rarest_first = np.argsort(n, kind="stable")
             n[rarest_first[np.cumsum(n[rarest_first]) > budget]] = 0
-        return np.repeat(np.arange(len(hashes)), n), ranges(first, n)
+        return np.repeat(np.arange(len(hashes)), n), concatenated_ranges(first, first + n)
 
     def _p_value(
         self,

@@ -115,13 +115,9 @@ class LandmarkSettings:
 # - wang: the paper gives 10 bits to each of f1, f2 and dt, and a fan-out of 10 as its example;
 #   rate, frames and neighbourhood are not printed and chosen here.
 # - audfprint: audfprint_analyze.py and audfprint_match.py, whose table forgets the hashes beyond
-#   100 in a bucket. 99.5 % of the hashes are the original's. It calls a match only what has 6 hits
-#   at one offset; here the p-value decides.
-# - dejavu: fingerprint.py. Its key is the start of a SHA-1 of (f1, f2, dt); the triple fits 32
-#   bits exactly, which is shorter, faster and free of collisions.
-# On 360 noisy clips of 5 and 10 s against 75 recordings (2.2 h) dejavu names the right recording
-# for the same 303 as its original, and audfprint for 284 (its original, without its threshold of
-# 6 hits, for 282, of which 278 are the same; with it for 207, all among the 284).
+#   100 in a bucket. It calls a match only what has 6 hits at one offset; here the p-value decides.
+# - dejavu: fingerprint.py, with peaks of 3 dB of prominence. Its key is the start of a SHA-1 of
+#   (f1, f2, dt); the triple fits 32 bits exactly, which is shorter, faster and free of collisions.
 PRESETS: dict[str, LandmarkSettings] = {
     "default": LandmarkSettings(),
     "wang": LandmarkSettings(

@@ -213,7 +213,7 @@ def _read_description(folder: pathlib.Path) -> dict:
     path = folder / "model.json"
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise ModelError(
             f"{folder} is not a model folder: it holds no model.json; give the folder that "
             "training wrote."

@@ -114,15 +114,19 @@ class NeuralRecognizer(Recognizer):
             )
         return cls(store, fingerprinter, searcher=searcher, search_settings=search_settings)
 
-    def check_model(self, model_folder: str | Path) -> None:
-        """See `Recognizer.check_model`."""
-        identity = Fingerprinter.load(model_folder).identity
-        if identity != self.fingerprinter.identity:
+    def use_model(self, model_folder: str | Path) -> None:
+        """See `Recognizer.use_model`."""
+        own, model = self.fingerprinter, Fingerprinter.load(model_folder)
+        if model.identity != own.identity:
             raise StoreError(
-                f"{self.store.folder} was made with the model {self.fingerprinter.identity}, but "
-                f"{model_folder} is {identity}: their fingerprints do not compare; leave out the "
-                "model, or build a new index with it."
+                f"{self.store.folder} was made with the model {own.identity}, but "
+                f"{model_folder} is {model.identity}: their fingerprints do not compare; leave out "
+                "the model, or build a new index with it."
             )
+        if model.has_codes:
+            # Verdicts stay those of the index.
+            model.calibration = own.calibration
+            self.fingerprinter, self._searcher = model, None
 
     def add_files(self, paths: Iterable[str | Path], *, progress: bool = True) -> GenerationReport:
         """See `Recognizer.add_files`."""

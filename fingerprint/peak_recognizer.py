@@ -59,8 +59,8 @@ class PeakRecognizer(Recognizer):
         """
         return cls(Store.open(folder))
 
-    def check_model(self, model_folder: str | Path) -> None:
-        """See `Recognizer.check_model`; always refuses."""
+    def use_model(self, model_folder: str | Path) -> None:
+        """See `Recognizer.use_model`; always refuses."""
         raise StoreError(
             f"{self.store.folder} is an index of {self.hashes_name}, which has no model: leave "
             "out the model, or choose another folder."

@@ -51,7 +51,8 @@ def open_recognizer(
 
     Args:
         folder: the index.
-        model: where given, a model folder that the index has to be made with.
+        model: where given, a model folder that the index has to be made with; its hash head
+            serves "hash_buckets", also where the model in the index has none.
         searcher: what a neural index is searched with, a kind of `searchers.open_searcher`; the
             other methods have nothing to choose.
 
@@ -68,7 +69,7 @@ def open_recognizer(
     choices = {"searcher": searcher} if method == "neural" else {}
     recognizer = __getattr__(_METHODS[method]).open(folder, **choices)
     if model is not None:
-        recognizer.check_model(model)
+        recognizer.use_model(model)
     return recognizer
 
 

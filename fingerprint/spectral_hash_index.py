@@ -21,7 +21,8 @@ from collections.abc import Iterator
 import numpy as np
 import scipy.special
 
-from fingerprint.inverted_index import InvertedIndex, ranges
+from fingerprint.inverted_index import InvertedIndex
+from fingerprint.searchers.probing import concatenated_ranges
 
 # Shifts of a block of tracks, and hits, that are counted at once: this bounds time and memory
 # whatever the references are.
@@ -76,7 +77,7 @@ class SpectralHashIndex(InvertedIndex):
         if not (len(bins) and len(self.hashes)):
             return []
         n_query_frames = int(frames.max()) + 1
-        n_shifts = self.track_frames + n_query_frames - 1
+        n_shifts = np.maximum(self.track_frames, 1) + n_query_frames - 1
         matches = []
         for tracks, scores in self._scores(bins, frames.astype(np.int64), n_shifts):
             stops = np.cumsum(n_shifts[tracks])
@@ -114,7 +115,7 @@ class SpectralHashIndex(InvertedIndex):
             zero_shifts = np.cumsum(n_shifts[tracks]) - n_shifts[tracks] + frames.max()
             scores = np.zeros(n_shifts[tracks].sum(), np.int64)
             for some in _pieces(n_rows):
-                rows = ranges(first_rows[some], n_rows[some])
+                rows = concatenated_ranges(first_rows[some], first_rows[some] + n_rows[some])
                 hits = zero_shifts[self.tracks[rows] - first_track] + self.frames[rows]
                 hits -= np.repeat(frames[some], n_rows[some])
                 scores += np.bincount(hits, minlength=len(scores))

@@ -63,5 +63,6 @@ def print_facts(facts: dict, output_format: str) -> None:
         flat |= {f"{section}: {name}": value for name, value in facts[section].items()}
     width = max(map(len, flat))
     for name, value in flat.items():
-        text = f"{value:,}" if isinstance(value, int) else str(value)
+        is_count = isinstance(value, int) and not isinstance(value, bool)
+        text = f"{value:,}" if is_count else str(value)
         print(f"{name.replace('_', ' '):{width}}  {text}")

@@ -209,7 +209,8 @@ def masked_log_mels(
     key = jax.random.fold_in(jax.random.key(config.seed), step)
     if config.crop is not None:
         first = 0 if axis_name is None else jax.lax.axis_index(axis_name) * n_pairs
-        mels = _random_crops(config, jax.random.fold_in(key, 1), first, mels)
+        # The mask splits the same key, which makes its first few numbers.
+        mels = _random_crops(config, jax.random.fold_in(key, 100), first, mels)
     mels = _masked(config, key, mels)
     mels = mels.reshape(n_roles, n_pairs // chunk_pairs, chunk_pairs, *mels.shape[2:])
     return jnp.moveaxis(mels, 0, 1)

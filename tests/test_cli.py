@@ -145,7 +145,9 @@ def test_a_damaged_index_is_refused_with_a_sentence(songs, clip, capsys):
 
 
 def test_verify_finds_a_changed_byte(songs, capsys):
-    assert run(capsys, "info", songs, "--verify")[0] == 0
+    status, out, _ = run(capsys, "info", songs, "--verify")
+    assert status == 0
+    assert re.search(r"^verified +True$", out, re.MULTILINE)
     column = max(songs.glob("**/*"), key=lambda path: path.is_file() and path.stat().st_size)
     content = bytearray(column.read_bytes())
     content[len(content) // 2] ^= 1

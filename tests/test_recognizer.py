@@ -40,8 +40,9 @@ class WaveformFingerprinter:
     calibration = None
     has_codes = False
 
-    def __init__(self, identity, **search):
+    def __init__(self, identity, has_codes=False, **search):
         self.identity = identity
+        self.has_codes = self.has_codes or has_codes
         self.config = nafp.get_config()
         self.config.search.update(search)
         rng = np.random.default_rng(0)
@@ -453,6 +454,25 @@ def test_hash_buckets_take_the_codes_of_the_model(indexes, audio, music, monkeyp
     recognizer = open_recognizer(indexes / "neural", searcher="hash_buckets")
     assert_found_at_its_second(recognizer, music / "3.wav", audio[3])
     assert encoded[0] == recognizer.store.n_rows
+
+
+def test_a_hash_head_of_the_same_model_serves_an_index_without_one(
+    indexes, tmp_path, audio, music, model_folder, monkeypatch
+):
+    encoded = []
+
+    def codes(self, embeddings):
+        encoded.append(len(embeddings))
+        return embeddings[:, :4] / np.linalg.norm(embeddings[:, :4], axis=1, keepdims=True)
+
+    monkeypatch.setattr(WaveformFingerprinter, "codes", codes, raising=False)
+    with_head = write_model(tmp_path / "head" / "model", identity="one", has_codes=True)
+    recognizer = open_recognizer(indexes / "neural", model=with_head, searcher="hash_buckets")
+    assert_found_at_its_second(recognizer, music / "3.wav", audio[3])
+    assert encoded[0] == recognizer.store.n_rows
+    recognizer = open_recognizer(indexes / "neural", model=model_folder, searcher="hash_buckets")
+    with pytest.raises(SearchError, match="no hash head"):
+        recognizer.identify(audio[1][: 3 * RATE_HZ])
 
 
 def run(capsys, *arguments):

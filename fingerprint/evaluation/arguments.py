@@ -162,6 +162,24 @@ def add_evaluate(verbs) -> None:
         help="whose queries, measures and tables; documented in fingerprint/evaluation/protocols "
         "(realistic)",
     )  # fmt: skip
+    _add_questions(verb)
+    verb.add_argument(
+        "--training", metavar="FOLDER", help="audio of the training: look for it in the indexes"
+    )
+    verb.add_argument("--training_split", default="train", help="its split (train)")
+    verb.add_argument(
+        "--offset_tolerance_s", type=non_negative_float, default=0.5, metavar="S",
+        help="largest error of an exact start (0.5)",
+    )  # fmt: skip
+    verb.add_argument(
+        "--output", metavar="DIR", help="keep everything; with FILE.json only the result is kept"
+    )
+    add_searcher(verb)
+    add_format(verb, "markdown")
+
+
+def _add_questions(verb: argparse.ArgumentParser) -> None:
+    """What is asked, or what others have answered."""
     _add_sources(verb, required=False)
     for name, metavar, summary in (
         ("--snr_db", "DB,DB", "signal-to-noise ratios (those of the protocol)"),
@@ -177,19 +195,6 @@ def add_evaluate(verbs) -> None:
         "--answers", metavar="NAME=FILE.csv", action="append", default=[], type=named_file,
         help="another program's answers to the same queries: query, track, start_s, score",
     )  # fmt: skip
-    verb.add_argument(
-        "--training", metavar="FOLDER", help="audio of the training: look for it in the indexes"
-    )
-    verb.add_argument("--training_split", default="train", help="its split (train)")
-    verb.add_argument(
-        "--offset_tolerance_s", type=non_negative_float, default=0.5, metavar="S",
-        help="largest error of an exact start (0.5)",
-    )  # fmt: skip
-    verb.add_argument(
-        "--output", metavar="DIR", help="keep everything; with FILE.json only the result is kept"
-    )
-    add_searcher(verb)
-    add_format(verb, "markdown")
 
 
 def _add_sources(verb: argparse.ArgumentParser, *, required: bool = True) -> None:
