@@ -247,6 +247,16 @@ def test_a_table_that_makes_no_sense_is_refused(queries, tmp_path, text, sentenc
         list(read_table(table(tmp_path, text), queries))
 
 
+def test_recorded_queries_need_their_length(recorded, tmp_path):
+    truth = "query,track,start_s\n1.wav,music/b.wav,3\n"
+    (recorded.folder / "truth.csv").write_text(truth)
+    queries = QuerySet.open(recorded.folder, root=tmp_path)
+    with pytest.raises(AnswerError, match=r"'1\.wav' is not known; .* duration_s in this table"):
+        list(read_table(table(tmp_path, "query,track\n1.wav,b.wav\n"), queries))
+    told = table(tmp_path, "query,track,duration_s\n1.wav,b.wav,3\n")
+    assert [each.duration_s for each in read_table(told, queries)] == [3.0]
+
+
 def test_a_table_that_is_not_there_is_refused(queries, tmp_path):
     with pytest.raises(AnswerError, match="cannot be read"):
         list(read_table(tmp_path / "nowhere.csv", queries))

@@ -322,6 +322,12 @@ def test_a_damaged_or_foreign_folder_is_refused(folder, damage, sentence):
         Fingerprinter.load(folder)
 
 
+def test_a_file_is_no_model_folder(tmp_path):
+    (tmp_path / "nafp.py").write_text("config")
+    with pytest.raises(ModelError, match=r"nafp.py is not a model folder: .* give the folder"):
+        Fingerprinter.load(tmp_path / "nafp.py")
+
+
 def test_pickled_parameters_are_refused(folder):
     np.savez(folder / "parameters.npz", evil=np.array([{"a": 1}], dtype=object))
     with pytest.raises(ModelError, match="missing or damaged"):

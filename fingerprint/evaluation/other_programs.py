@@ -70,7 +70,10 @@ def read_table(
             raise AnswerError(f"{where}: {row['query']!r} is no query of {queries.folder}.")
         duration_s = _number(row.get("duration_s"), truths[row["query"]].duration_s, where)
         if duration_s is None:
-            raise AnswerError(f"{where}: the length of {row['query']!r} is not known; name it.")
+            raise AnswerError(
+                f"{where}: the length of {row['query']!r} is not known; give the column "
+                f"duration_s in this table, or in truth.csv in {queries.folder}."
+            )
         key = row["query"], same_length(duration_s, durations_s)
         candidates = found.setdefault(key, [])
         if row.get("verdict"):
