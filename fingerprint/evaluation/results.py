@@ -119,7 +119,8 @@ def _set_results(
         judgements = list(judge_all(read_answers(path), truths, answerable))
         if not judgements:
             raise ResultError(
-                f"{path} holds no answer: is every query shorter than the lengths that are asked?"
+                f"{path} holds no answer: every query of {queries.folder} is shorter than the "
+                "lengths that are asked; ask for shorter ones (durations_s)."
             )
         where = {"system": name, "set": query_set}
         groups = metrics.group(judgements)
