@@ -1,6 +1,7 @@
 """What the command line accepts and how it explains itself; imports nothing heavy."""
 
 import argparse
+from collections.abc import Sequence
 
 from fingerprint import __version__
 from fingerprint.argument_values import (
@@ -38,6 +39,20 @@ def build_parser() -> argparse.ArgumentParser:
     ):
         add(verbs)
     return parser
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The options of one call; leaves the program with a sentence where they are wrong."""
+    parser = build_parser()
+    options, rest = parser.parse_known_args(arguments)
+    # argparse gives a list that may be empty nothing of what stands behind an option.
+    for name in ("paths", "index_dirs"):
+        if hasattr(options, name) and not any(each.startswith("-") for each in rest):
+            setattr(options, name, [*getattr(options, name), *rest])
+            rest = []
+    if rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return options
 
 
 def _add_index(verbs) -> None:

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from fingerprint.arguments import build_parser
+from fingerprint.arguments import parse
 from fingerprint.errors import FingerprintError
 from fingerprint.evaluation import verbs
 from fingerprint.terminal import (
@@ -25,7 +25,7 @@ from fingerprint.terminal import (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; errors become one sentence on stderr and the exit status."""
-    options = build_parser().parse_args(arguments)
+    options = parse(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Names of files may hold what the terminal's encoding lacks.
         sys.stdout.reconfigure(errors="backslashreplace")

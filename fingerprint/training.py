@@ -207,6 +207,7 @@ class _Loop:
         variables, hash_head = state.encoder_variables(), state.hash_head_variables()
         calibration = None
         if self._search is not None:
+            self._log.announce(f"step {n_done}: searching for {self._search.n_queries} queries")
             result = self._search.run(Fingerprinter(self._config, variables, hash_head=hash_head))
             calibration = result.calibration()
             self._log.report(n_done, result.figures())

@@ -12,6 +12,7 @@ import pytest
 import soundfile
 
 from fingerprint import cli
+from fingerprint.arguments import parse
 from fingerprint.music_synthesis import synthesize_track
 from fingerprint.store import Store, StoreError
 
@@ -365,6 +366,25 @@ def test_help_explains_with_an_example(verb, capsys):
     assert exit_.value.code == 0
     assert f"Example:\n  fingerprint {verb}" in out
     assert set(cli.VERBS) == set(VERBS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "paths"),
+    [
+        (["generate", "s", "--model", "m", "a.wav", "b.wav"], ["a.wav", "b.wav"]),
+        (["generate", "s", "a.wav", "--model", "m", "b.wav"], ["a.wav", "b.wav"]),
+        (["distractors", "i", "--from", "audio", "folder"], ["folder"]),
+        (["index", "i", "a.wav", "--method", "landmarks", "b.wav"], ["a.wav", "b.wav"]),
+    ],
+)
+def test_paths_may_stand_behind_options(arguments, paths):
+    assert parse(arguments).paths == paths
+
+
+def test_unknown_options_are_named(capsys):
+    with pytest.raises(SystemExit):
+        parse(["generate", "s", "a.wav", "--model", "m", "--modle", "n"])
+    assert "unrecognized arguments: --modle n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

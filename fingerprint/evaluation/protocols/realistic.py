@@ -16,7 +16,7 @@ from fingerprint.evaluation.protocols.contract import Layout, Protocol
 
 REALISTIC = Protocol(
     name="realistic",
-    title="Degraded once per query, with queries that have no answer",
+    title="Degraded once per query",
     query_sets={"realistic": {}},
     durations_s=(1.0, 2.0, 3.0, 5.0, 6.0, 10.0),
     paired="top1",
