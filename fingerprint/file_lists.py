@@ -3,11 +3,8 @@
 import csv
 import dataclasses
 import os
-import sys
 from collections.abc import Iterable
 from pathlib import Path
-
-import tqdm
 
 from fingerprint.audio import AudioError, find_audio
 from fingerprint.errors import FingerprintError
@@ -114,11 +111,3 @@ def choose_new(files: dict[str, str], store: Store, report: GenerationReport) ->
             if path:
                 known_paths.add(path)
     return new
-
-
-def progress_bar(n_files: int, show: bool) -> tqdm.tqdm:
-    """A bar of files with the time left, on standard error; rarely redrawn in a log file."""
-    interval_s = 0.2 if sys.stderr.isatty() else 30.0
-    return tqdm.tqdm(
-        total=n_files, unit="file", disable=not show, mininterval=interval_s, file=sys.stderr
-    )

@@ -23,9 +23,9 @@ from fingerprint.file_lists import (
     ManifestError,
     choose_new,
     find_pending,
-    progress_bar,
     read_manifest,
 )
+from fingerprint.progress import progress_bar
 from fingerprint.read_ahead import iterate_ahead
 from fingerprint.reference_segments import reference_segments
 from fingerprint.store import Store, StoreError, StoreWriter
@@ -97,7 +97,7 @@ def generate(
     with contextlib.ExitStack() as stack:
         writer = stack.enter_context(store.writer())
         pending, report = find_pending(paths, store, shard)
-        bar = stack.enter_context(progress_bar(len(pending), progress))
+        bar = stack.enter_context(progress_bar(len(pending), "file", progress))
         fitting = max(1, MAX_BATCH_SAMPLES // fingerprinter.grid.n_samples)
         batch = _Batch(fingerprinter, min(segments_per_batch, fitting))
         decoded = iterate_ahead(_decode(pending, fingerprinter), _DECODED_AHEAD)

@@ -12,9 +12,10 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 
 from fingerprint.audio import AudioError, iter_blocks
-from fingerprint.file_lists import GenerationReport, find_pending, progress_bar
+from fingerprint.file_lists import GenerationReport, find_pending
 from fingerprint.identification import Match, Recognizer
 from fingerprint.inverted_index import InvertedIndex, InvertedIndexError
+from fingerprint.progress import progress_bar
 from fingerprint.store import Store, StoreError
 
 
@@ -70,7 +71,7 @@ class PeakRecognizer(Recognizer):
         """See `Recognizer.add_files`."""
         with self.store.writer() as writer:
             pending, report = find_pending(paths, self.store)
-            with progress_bar(len(pending), progress) as bar:
+            with progress_bar(len(pending), "file", progress) as bar:
                 for path in pending:
                     try:
                         rows, duration_s = self._read_rows(path)

@@ -11,6 +11,7 @@ LAYERS = [
     [
         "errors",
         "terminal",
+        "progress",
         "segments",
         "mp3_length",
         "ogg_end",

@@ -15,6 +15,7 @@ from encoder_cases import random_variables
 from fingerprint.config import check_config, load_config
 from fingerprint.evaluation.answers import Answer, Candidate, write_header
 from fingerprint.evaluation.query_sets import QuerySet
+from fingerprint.evaluation.record import write_json
 from fingerprint.experiments import (
     Bound,
     Cell,
@@ -33,7 +34,7 @@ from fingerprint.experiments import (
     training_runs,
 )
 from fingerprint.experiments.figures import Figures, outcome, verdict
-from fingerprint.experiments.workspace import Workspace, write_json
+from fingerprint.experiments.workspace import Workspace
 from fingerprint.features import input_shape
 from fingerprint.model_folder import save_model
 from fingerprint.music_synthesis import synthesize_track

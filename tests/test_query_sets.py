@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import shutil
 
 import numpy as np
@@ -8,8 +9,9 @@ import soundfile
 
 from fingerprint import cli
 from fingerprint.evaluation import query_set_writer
+from fingerprint.evaluation.queries import make_queries
 from fingerprint.evaluation.query_recipes import Recipe
-from fingerprint.evaluation.query_set_writer import queries_on_the_fly, write_query_set
+from fingerprint.evaluation.query_set_writer import write_query_set
 from fingerprint.evaluation.query_sets import QuerySet
 from fingerprint.evaluation.query_settings import QueryError, QuerySettings
 
@@ -150,13 +152,22 @@ def test_unknown_recordings_are_ordinary_rows(audio, tmp_path):
     assert folders.count("music") == folders.count("unknown") == 8
 
 
-def test_queries_on_the_fly_are_the_same(audio, tmp_path):
+def test_queries_that_are_not_kept_are_the_same(audio, tmp_path):
     settings = settings_for(audio)
     made = make(tmp_path / "set", settings)
     paths = [str(audio / "music" / f"{i}.wav") for i in range(3)]
-    for one, other in zip(made, queries_on_the_fly(settings, [paths]), strict=True):
-        assert (one.id, one.track, one.start_s) == (other.id, other.track, other.start_s)
-        assert one.conditions["condition"] == other.conditions["condition"]
+    others = make_queries(
+        paths,
+        settings.surroundings(),
+        n_queries=settings.n_queries,
+        durations_s=settings.durations_s,
+        snrs_db=settings.snr_db,
+        seed=settings.seed,
+        sample_rate_hz=settings.sample_rate_hz,
+    )
+    for one, other in zip(made, others, strict=True):
+        assert (one.track, one.start_s) == (os.path.realpath(other.path), other.start_s)
+        assert one.conditions["condition"] == f"snr_db={other.snr_db:g}"
         np.testing.assert_allclose(one.samples, other.samples, atol=1e-4)
 
 

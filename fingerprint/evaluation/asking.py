@@ -4,13 +4,10 @@ import contextlib
 import functools
 import json
 import os
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
-
-import tqdm
 
 from fingerprint.audio import AudioError
 from fingerprint.evaluation.answers import (
@@ -27,6 +24,7 @@ from fingerprint.evaluation.answers import (
 from fingerprint.evaluation.distractors import count_roles
 from fingerprint.evaluation.query_sets import LabelledQuery, QuerySet
 from fingerprint.identification import Identification, Recognizer
+from fingerprint.progress import progress_bar
 from fingerprint.recognizer import describe_index, open_recognizer
 from fingerprint.store import Store, Track
 
@@ -100,14 +98,10 @@ def ask(
     if len(done) == len(queries):
         return
     names = {name: name_of(file, queries.root) for name, file in system.track_paths().items()}
-    interval_s = 0.2 if sys.stderr.isatty() else 30.0
     with (
         open(path, "a", encoding="utf-8") as file,
-        tqdm.tqdm(
-            total=len(queries), unit="query", disable=not progress, mininterval=interval_s,
-            initial=len(done), desc=system.name,
-        ) as bar,
-    ):  # fmt: skip
+        progress_bar(len(queries), "query", progress, initial=len(done), desc=system.name) as bar,
+    ):
         for number, query in enumerate(queries.queries(skip=done)):
             if number == 0:
                 for duration_s in asked_lengths(durations_s, query.duration_s):

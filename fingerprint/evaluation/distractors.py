@@ -13,13 +13,11 @@ call that was interrupted goes on where it stopped.
 """
 
 import math
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-import tqdm
-
 from fingerprint.errors import FingerprintError
+from fingerprint.progress import progress_bar
 from fingerprint.store import Store, Track
 
 PREFIX = "distractor:"
@@ -69,11 +67,8 @@ class HoursBar:
     def __init__(self, hours: float, show: bool):
         self.done_h = 0.0
         self._wanted_h = hours
-        self._bar = tqdm.tqdm(
-            total=hours, unit="h", disable=not show, file=sys.stderr,
-            mininterval=0.2 if sys.stderr.isatty() else 30.0,
-            bar_format="{l_bar}{bar}| {n:.1f}/{total:.1f} h [{elapsed}<{remaining}]",
-        )  # fmt: skip
+        shown = "{l_bar}{bar}| {n:.1f}/{total:.1f} h [{elapsed}<{remaining}]"
+        self._bar = progress_bar(hours, "h", show, bar_format=shown)
 
     def __enter__(self) -> "HoursBar":
         return self

@@ -9,16 +9,15 @@ called, with another codec, level or cut. A change of speed hides a copy.
 import dataclasses
 import itertools
 import os
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import tqdm
 
 from fingerprint.errors import FingerprintError
 from fingerprint.landmark_index import LandmarkIndex
 from fingerprint.landmark_settings import LandmarkSettings
+from fingerprint.progress import progress_bar
 from fingerprint.recognizer import create_or_open
 from fingerprint.store import Store, Track
 
@@ -161,8 +160,7 @@ def _same_content(
     tracks = store.tracks
     bounds = np.array([(track.first_row, track.n_rows) for track in tracks])
     index = LandmarkIndex.build(store.column("hashes"), store.column("frames"), *bounds.T)
-    interval_s = 0.2 if sys.stderr.isatty() else 30.0
-    bar = tqdm.tqdm(tracks, unit="track", disable=not progress, mininterval=interval_s)
+    bar = progress_bar(len(tracks), "track", progress, iterable=tracks)
     for number, track in enumerate(bar):
         for start_s, hashes, frames in _excerpts(store, track, settings.hop_s):
             for match in index.match(hashes, frames, top_k=_NEIGHBOURS):

@@ -6,12 +6,10 @@ import itertools
 import json
 import os
 import shutil
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import soundfile
-from tqdm import tqdm
 
 import fingerprint
 from fingerprint.evaluation.query_recipes import Recipe, draw_recipes
@@ -22,10 +20,8 @@ from fingerprint.evaluation.query_sets import (
     FORMAT_VERSION,
     RECIPES,
     TRUTH,
-    LabelledQuery,
     QuerySet,
     to_int16,
-    truth_of,
 )
 from fingerprint.evaluation.query_settings import (
     CONDITIONS,
@@ -35,6 +31,7 @@ from fingerprint.evaluation.query_settings import (
 )
 from fingerprint.evaluation.query_synthesis import AudioReader, synthesise
 from fingerprint.evaluation.record import commit
+from fingerprint.progress import progress_bar
 
 COLUMNS = (
     *("query", "audio", "track", "start_s", "duration_s", "snr_db", "noise", "room", "device"),
@@ -97,28 +94,6 @@ def write_query_set(
     return QuerySet.open(folder)
 
 
-def queries_on_the_fly(
-    settings: QuerySettings, sources: Sequence[Sequence[str]]
-) -> Iterator[LabelledQuery]:
-    """The same queries without a folder, and without rounding them to 16 bits.
-
-    Args:
-        sources: paths of recordings, in place of those that ``settings`` names: a list for each
-            of ``queries_from`` and ``unknown``, none of them empty.
-
-    Raises:
-        FingerprintError: as `write_query_set`, and where a recording is too short.
-    """
-    read = AudioReader()
-    for recipe in _all_recipes(settings, sources, settings.surroundings(), read):
-        cells = dict.fromkeys(COLUMNS) | _row(recipe, "", settings)
-        row = {name: "" if cell is None else str(cell) for name, cell in cells.items()}
-        truth = truth_of(row, os.path.realpath)
-        fields = {field.name: getattr(truth, field.name) for field in dataclasses.fields(truth)}
-        samples = synthesise(recipe, read)
-        yield LabelledQuery(**fields, samples=samples, sample_rate_hz=recipe.sample_rate_hz)
-
-
 def duration_of(path: str) -> float:
     """Seconds of audio that a file declares; 0 for what is not audio."""
     try:
@@ -146,9 +121,7 @@ def _write_queries(
     n_queries = settings.n_queries * len(sources) * n_conditions
     read = AudioReader()
     recipes = _all_recipes(settings, sources, surroundings, read)
-    # Rarely redrawn in a log file.
-    interval_s = 0.2 if sys.stderr.isatty() else 30.0
-    bar = tqdm(recipes, total=n_queries, unit="query", mininterval=interval_s, disable=not progress)
+    bar = progress_bar(n_queries, "query", progress, iterable=recipes)
     if audio == "flac":
         (folder / AUDIO).mkdir()
     with (

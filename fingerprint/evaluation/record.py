@@ -53,10 +53,15 @@ def commit() -> str | None:
 
 def save_record(folder: Path, record: dict[str, Any]) -> None:
     """Keep what `read_record` reads."""
-    content = {"format": FORMAT, "format_version": FORMAT_VERSION} | record
-    unfinished = folder / f".{RECORD}.{os.getpid()}"
+    write_json(folder / RECORD, {"format": FORMAT, "format_version": FORMAT_VERSION} | record)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a file, and the folders above it, that is there as a whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     unfinished.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", "utf-8")
-    unfinished.replace(folder / RECORD)
+    unfinished.replace(path)
 
 
 def read_record(folder: Path) -> dict[str, Any]:

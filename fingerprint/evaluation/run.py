@@ -221,11 +221,13 @@ def _leaks(
     progress: bool,
 ) -> dict[str, Any]:
     """Compare training, databases and unknown recordings; paths as in answers."""
-    tracks = [track for system in systems for track in system.tracks if not is_made(track)]
     paths: dict[str, set[str]] = {"references": set(), "distractors": set()}
-    for track in tracks:
-        role = "distractors" if is_distractor(track) else "references"
-        paths[role].add(os.path.realpath(track.resolved_path or track.name))
+    for system in systems:
+        path_of = system.track_paths()
+        for track in system.tracks:
+            if not is_made(track):
+                role = "distractors" if is_distractor(track) else "references"
+                paths[role].add(path_of[track.name])
     asked = {truth.track for queries in query_sets.values() for truth in queries.truths()}
     roles = {
         "training": audio_of_kind(request.training, "music", request.training_split),

@@ -12,7 +12,7 @@ from typing import Any
 from fingerprint.errors import FingerprintError
 from fingerprint.evaluation.asking import System as IndexedSystem
 from fingerprint.evaluation.asking import ask
-from fingerprint.evaluation.record import provenance
+from fingerprint.evaluation.record import provenance, write_json
 from fingerprint.experiments import material
 from fingerprint.experiments.pieces import (
     ExperimentError,
@@ -23,7 +23,7 @@ from fingerprint.experiments.pieces import (
 )
 from fingerprint.experiments.suite import Suite
 from fingerprint.experiments.training_runs import record_of, train
-from fingerprint.experiments.workspace import Workspace, labelled, write_json
+from fingerprint.experiments.workspace import Workspace, labelled
 from fingerprint.recognizer import create_or_open
 
 

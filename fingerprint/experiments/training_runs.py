@@ -17,9 +17,9 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from fingerprint.config import config_to_values, load_config, with_defaults
-from fingerprint.evaluation.record import provenance
+from fingerprint.evaluation.record import provenance, write_json
 from fingerprint.experiments.pieces import ExperimentError, Training
-from fingerprint.experiments.workspace import Workspace, labelled, read_json, write_json
+from fingerprint.experiments.workspace import Workspace, labelled, read_json
 
 CHECKOUT = Path(__file__).parents[2]
 RECORD, LOG = "run.json", "log.txt"

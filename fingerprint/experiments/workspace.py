@@ -10,7 +10,6 @@ measured/<name>[_seed<seed>].json    other figures
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -82,16 +81,8 @@ def labelled(name: str, seed: int | None) -> str:
     return name if seed is None else f"{name}_seed{seed}"
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write a file that is there as a whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", "utf-8")
-    unfinished.replace(path)
-
-
 def read_json(path: Path) -> Any:
-    """What `write_json` wrote.
+    """What `record.write_json` wrote.
 
     Raises:
         ExperimentError: it cannot be read.

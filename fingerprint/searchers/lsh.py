@@ -157,7 +157,7 @@ def collision_probability(distance: np.ndarray, width: float) -> np.ndarray:
 def found_probability(distance: np.ndarray, settings: LshSettings) -> np.ndarray:
     """That a row at ``distance`` is a candidate, 1 - (1 - p^k)^L, of single-probe search."""
     same_key = collision_probability(distance, settings.width) ** settings.n_projections
-    return 1 - (1 - same_key) ** settings.n_tables
+    return _in_some_table(same_key, settings.n_tables)
 
 
 def choose_settings(
@@ -190,7 +190,7 @@ def choose_settings(
             n_tables = _fewest_tables(p_near**n_projections, wanted_recall, most_tables)
             if n_tables is None:
                 break
-            share = np.mean(1 - (1 - p_far**n_projections) ** n_tables)
+            share = np.mean(_in_some_table(p_far**n_projections, n_tables))
             if best is None or share < best[0]:
                 best = share, LshSettings(n_projections, n_tables, float(width))
     if best is None:
@@ -227,6 +227,11 @@ def _distinct(rows, n):
 def _fewest_tables(same_key, wanted_recall, most_tables):
     """The fewest tables with that mean recall, or None; ``same_key (n,)`` is of one table."""
     for n_tables in range(1, most_tables + 1):
-        if np.mean(1 - (1 - same_key) ** n_tables) >= wanted_recall:
+        if np.mean(_in_some_table(same_key, n_tables)) >= wanted_recall:
             return n_tables
     return None
+
+
+def _in_some_table(same_key, n_tables):
+    """Probability of a common cell in one of L tables, from that in a single one."""
+    return 1 - (1 - same_key) ** n_tables
