@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 # Only this much of a longer query is listened to, which bounds time and memory: far more than
 # any verdict needs.
 MAX_QUERY_S = 60.0
+# One false alarm in a thousand queries from recordings that the index does not hold.
+DEFAULT_MIN_CONFIDENCE = 0.999
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,20 +30,27 @@ class Match:
     Seconds ``[query_start_s, query_end_s)`` of the query are seconds ``[reference_start_s,
     reference_end_s)`` of the track; the rest of the query lies before the track's beginning or
     after its end. Scores of one recogniser compare with each other, not with those of another.
+
+    Confidences compare: ``confidence`` is 1 less the probability that a query of this length from
+    a recording that is *not* in this index gets a best candidate as good as this one. ``found_by``
+    names the methods that found the track, where several were asked.
     """
 
     track: str
     score: float
+    confidence: float
     reference_start_s: float
     reference_end_s: float
     query_start_s: float
     query_end_s: float
+    found_by: tuple[str, ...] = ()
 
     @classmethod
     def placed(
         cls,
         track: str,
         score: float,
+        confidence: float,
         start_s: float,
         query_duration_s: float,
         track_duration_s: float,
@@ -55,38 +64,55 @@ class Match:
         return cls(
             track=track,
             score=score,
+            confidence=confidence,
             reference_start_s=start_s + query_start_s,
             reference_end_s=start_s + query_end_s,
             query_start_s=query_start_s,
             query_end_s=query_end_s,
         )
 
-    def to_dict(self) -> dict[str, str | float]:
-        """The fields in their order, seconds to the millisecond."""
+    def to_dict(self) -> dict[str, str | float | list[str]]:
+        """The fields in their order, seconds to the millisecond; ``found_by`` only if filled."""
         seconds = {
             # Adding 0.0 turns the -0.0 that rounding may leave into 0.0.
             name: round(float(getattr(self, name)), 3) + 0.0
             for name in ("reference_start_s", "reference_end_s", "query_start_s", "query_end_s")
         }
-        return {"track": self.track, "score": round(float(self.score), 4)} | seconds
+        found_by = {"found_by": list(self.found_by)} if self.found_by else {}
+        return {
+            "track": self.track,
+            "score": round(float(self.score), 4),
+            "confidence": round(float(self.confidence), 6),
+            **seconds,
+            **found_by,
+        }
 
 
 @dataclasses.dataclass(frozen=True)
 class Identification:
     """The verdict on a query, and the best candidates, best first, whatever the verdict.
 
-    The verdict is "match" when the best candidate's score is one that wrong tracks hardly ever
-    reach; ``matches`` is empty when nothing resembles the query at all. ``examined`` is the share
-    of the index that each search compared with, where the method counts it.
+    The verdict is "match" when the best candidate's confidence is as high as was asked for;
+    ``matches`` is empty when nothing resembles the query at all. ``examined`` is the share of the
+    index that each search compared with, where the method counts it.
     """
 
     verdict: Literal["match", "no_match"]
     matches: list[Match]
     examined: float | None = None
 
+    @property
+    def confidence(self) -> float:
+        """That of the best candidate, 0 if there is none."""
+        return self.matches[0].confidence if self.matches else 0.0
+
     def to_dict(self) -> dict:
-        """``{"verdict": ..., "matches": [...]}``, ready for JSON."""
-        return {"verdict": self.verdict, "matches": [match.to_dict() for match in self.matches]}
+        """``{"verdict": ..., "confidence": ..., "matches": [...]}``, ready for JSON."""
+        return {
+            "verdict": self.verdict,
+            "confidence": round(float(self.confidence), 6),
+            "matches": [match.to_dict() for match in self.matches],
+        }
 
 
 class Recognizer(abc.ABC):
@@ -139,7 +165,12 @@ class Recognizer(abc.ABC):
         return remove_tracks(self.store, tracks)
 
     def identify(
-        self, samples: np.ndarray, top_k: int = 5, *, sample_rate_hz: int | None = None
+        self,
+        samples: np.ndarray,
+        top_k: int = 5,
+        *,
+        sample_rate_hz: int | None = None,
+        min_confidence: float = DEFAULT_MIN_CONFIDENCE,
     ) -> Identification:
         """Name the tracks that a query may come from, best first.
 
@@ -148,28 +179,41 @@ class Recognizer(abc.ABC):
                 the beginning is used.
             top_k: tracks to name at most.
             sample_rate_hz: the rate of ``samples``; by default the recogniser's own.
+            min_confidence: the verdict is "match" if the best candidate's confidence reaches it.
 
         Raises:
             AudioError: the array is not audio, or silent.
-            FingerprintError: ``top_k`` is not positive.
+            FingerprintError: ``top_k`` is not positive, or ``min_confidence`` no probability.
         """
         if top_k < 1:
             raise FingerprintError(f"top_k is {top_k}, but it has to be at least 1.")
+        if not 0.0 <= min_confidence <= 1.0:
+            raise FingerprintError(
+                f"min_confidence is {min_confidence}, but it has to be a probability, from 0 to 1."
+            )
         rate_hz = sample_rate_hz or self.sample_rate_hz
         beginning = np.atleast_1d(samples)[: round(MAX_QUERY_S * rate_hz)]
         samples = from_array(beginning, rate_hz, self.sample_rate_hz)
         if not self.store.n_rows:
             return Identification("no_match", [])
-        return self._identify(samples, top_k)
+        matches, examined = self._identify(samples, top_k)
+        is_match = bool(matches) and matches[0].confidence >= min_confidence
+        return Identification("match" if is_match else "no_match", matches, examined)
 
-    def identify_file(self, path: str | Path, top_k: int = 5) -> Identification:
+    def identify_file(
+        self,
+        path: str | Path,
+        top_k: int = 5,
+        *,
+        min_confidence: float = DEFAULT_MIN_CONFIDENCE,
+    ) -> Identification:
         """As `identify`, for the beginning of a file.
 
         Raises:
             AudioError: the file cannot be read, or nothing can be heard in its beginning.
         """
         samples = read_audio(path, self.sample_rate_hz, duration_s=MAX_QUERY_S)
-        return self.identify(samples, top_k)
+        return self.identify(samples, top_k, min_confidence=min_confidence)
 
     def cache_folder(self) -> Path | None:
         """Where a search index of the present content can be kept; None if nothing can be."""
@@ -179,8 +223,13 @@ class Recognizer(abc.ABC):
             return None
 
     @abc.abstractmethod
-    def _identify(self, samples: np.ndarray, top_k: int) -> Identification:
-        """`identify` of mono audio ``(n,)`` at the recogniser's rate, in an index with rows."""
+    def _identify(self, samples: np.ndarray, top_k: int) -> tuple[list[Match], float | None]:
+        """The candidates of mono audio ``(n,)`` at the recogniser's rate, in an index with rows.
+
+        Returns:
+            The matches, best first, and the share of the index that each search compared with
+            (None where it is not counted).
+        """
 
 
 def remove_tracks(store: Store, tracks: Iterable[str]) -> tuple[list[str], list[str]]:

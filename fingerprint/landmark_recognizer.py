@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from fingerprint.errors import FingerprintError
-from fingerprint.identification import Identification
+from fingerprint.identification import Match
 from fingerprint.landmark_index import LandmarkIndex
 from fingerprint.landmarks import (
     PRESETS,
@@ -49,17 +49,10 @@ class LandmarkRecognizer(PeakRecognizer):
     def _extract(self, blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         return extract_landmarks_from_blocks(blocks, self.settings)
 
-    def _identify(self, samples: np.ndarray, top_k: int) -> Identification:
+    def _identify(self, samples: np.ndarray, top_k: int) -> tuple[list[Match], None]:
         hashes, frames = extract_query_landmarks(samples, self.settings)
         found = self._open_index().match(
             hashes, frames, top_k, window_frames=self.settings.match_window_frames
         )
-        is_match = (
-            bool(found)
-            and found[0].p_value <= self.settings.max_p_value
-            and found[0].n_aligned >= self.settings.min_aligned
-        )
-        return Identification(
-            "match" if is_match else "no_match",
-            [self._place(each, each.n_aligned, len(samples)) for each in found],
-        )
+        least = self.settings.min_aligned
+        return [self._place(each, each.n_aligned, least, len(samples)) for each in found], None

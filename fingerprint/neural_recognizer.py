@@ -4,33 +4,27 @@ An index is a store of one fingerprint per segment with a copy of the model fold
 it identifies on its own and can never meet the wrong model.
 """
 
-import math
 import os
 import shutil
-import statistics
 import tempfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from fingerprint.alignment import Hypothesis, align
+from fingerprint.calibration import UNCALIBRATED, Calibration
 from fingerprint.file_lists import GenerationReport
 from fingerprint.generate import COLUMN, MAX_BATCH_SAMPLES, generate, neural_store
-from fingerprint.identification import Identification, Match, Recognizer
+from fingerprint.identification import Match, Recognizer
 from fingerprint.model import Fingerprinter
 from fingerprint.searchers import Searcher, Settings, open_searcher
 from fingerprint.searchers.candidates import CandidateSearcher
-from fingerprint.store import Store, StoreError, Track
+from fingerprint.store import Store, StoreError
 from fingerprint.store_format import system_errors_as_sentences
 
 MODEL_FOLDER = "model"
-# The verdict "match" is wrong for this share of the queries from recordings not in the index.
-FALSE_MATCH_PROBABILITY = 1e-3
-# Mean inner product for a match with a model that carries no calibration: unrelated fingerprints
-# rarely exceed it even in single segments, but so do heavily disturbed ones of the same second.
-UNCALIBRATED_THRESHOLD = 0.75
 
 
 class NeuralRecognizer(Recognizer):
@@ -132,7 +126,7 @@ class NeuralRecognizer(Recognizer):
         """See `Recognizer.add_files`."""
         return generate(paths, self.fingerprinter, self.store, progress=progress)
 
-    def _identify(self, samples: np.ndarray, top_k: int) -> Identification:
+    def _identify(self, samples: np.ndarray, top_k: int) -> tuple[list[Match], float | None]:
         queries = self._embed_shifts(samples)
         n_shifts, n_segments, dim = queries.shape
         ids, examined = self._search(queries.reshape(-1, dim))
@@ -147,13 +141,8 @@ class NeuralRecognizer(Recognizer):
             self._rules.alignment,
         )
         hypotheses = shuffle_top(hypotheses, self._rules.shuffled_top, samples)[:top_k]
-        is_match = bool(hypotheses) and self._is_match(hypotheses[0], n_segments)
         query_s = len(samples) / self.sample_rate_hz
-        return Identification(
-            "match" if is_match else "no_match",
-            [self._match(each, self.tracks[each.track], query_s) for each in hypotheses],
-            examined,
-        )
+        return [self._match(each, n_segments, query_s) for each in hypotheses], examined
 
     def _search(self, vectors: np.ndarray) -> tuple[np.ndarray, float | None]:
         """The neighbours of each vector, and the mean share of the rows compared with it."""
@@ -163,17 +152,16 @@ class NeuralRecognizer(Recognizer):
         ids, _, n_examined = searcher.search_counted(vectors, self._rules.neighbours)
         return ids, float(n_examined.mean()) / searcher.n
 
-    def _is_match(self, hypothesis: Hypothesis, n_segments: int) -> bool:
+    def _confidence(self, hypothesis: Hypothesis, n_segments: int) -> float:
         """Judged by the part of the query that lies within the track, as a query of that length."""
-        score = hypothesis.score * n_segments / hypothesis.n_overlapping
-        return score >= self.threshold(hypothesis.n_overlapping)
-
-    def threshold(self, n_segments: int) -> float:
-        """The score from which on a query of ``n_segments`` is called a match in this index."""
-        calibration = self.fingerprinter.calibration
-        if calibration is None:
-            return UNCALIBRATED_THRESHOLD
-        return match_threshold(calibration, n_segments, self.store.n_rows, self._rules.n_shifts)
+        stored = self.fingerprinter.calibration
+        calibration = UNCALIBRATED if stored is None else Calibration.from_dict(stored)
+        return 1.0 - calibration.p_value(
+            hypothesis.score * n_segments / hypothesis.n_overlapping,
+            hypothesis.n_overlapping,
+            self.store.n_rows,
+            self._rules.n_shifts,
+        )
 
     def _shift_samples(self) -> list[int]:
         """Fractions of a hop, so that one of them starts nearly where a reference segment does."""
@@ -201,10 +189,14 @@ class NeuralRecognizer(Recognizer):
             blocks.append(embeddings.reshape(len(shifts), -1, embeddings.shape[1]))
         return np.concatenate(blocks, axis=1)
 
-    def _match(self, hypothesis: Hypothesis, track: Track, query_s: float) -> Match:
+    def _match(self, hypothesis: Hypothesis, n_segments: int, query_s: float) -> Match:
+        track = self.tracks[hypothesis.track]
         shift_s = self._shift_samples()[hypothesis.shift] / self.sample_rate_hz
         start_s = float(self.fingerprinter.grid.start_s(hypothesis.start_segment)) - shift_s
-        return Match.placed(track.name, hypothesis.score, start_s, query_s, track.duration_s)
+        confidence = self._confidence(hypothesis, n_segments)
+        return Match.placed(
+            track.name, hypothesis.score, confidence, start_s, query_s, track.duration_s
+        )
 
     def _open_searcher(self) -> Searcher:
         """The searcher over the present content, built when the content has changed."""
@@ -232,34 +224,3 @@ def shuffle_top(
     rng = np.random.default_rng(zlib.crc32(samples.tobytes()))
     top, rest = hypotheses[:n_shuffled], hypotheses[n_shuffled:]
     return [top[i] for i in rng.permutation(len(top))] + rest
-
-
-def match_threshold(
-    calibration: Mapping,
-    n_segments: int,
-    n_rows: int,
-    n_shifts: int,
-    false_match_probability: float = FALSE_MATCH_PROBABILITY,
-) -> float:
-    """The score that the best wrong track exceeds with the given probability.
-
-    A normal quantile from the calibration's mean and standard deviation, interpolated over the
-    logarithm of the query's length. In an index f times as large as that of the calibration the
-    mean is higher by ``score_growth * log(f)``; every row is tried with every shift, the
-    calibration with none.
-
-    Args:
-        calibration: as in `model.save_model`.
-        n_segments: length of the query.
-        n_rows: fingerprints in the index.
-        n_shifts: at which a query is fingerprinted.
-        false_match_probability: share of unanswerable queries that are called a match.
-    """
-    lengths = np.log(np.asarray(calibration["n_segments"], np.float64))
-    mean, std, growth = (
-        float(np.interp(math.log(n_segments), lengths, calibration[name]))
-        for name in ("score_mean", "score_std", "score_growth")
-    )
-    n_times = n_shifts * max(1, n_rows) / calibration["n_reference_segments"]
-    quantile = statistics.NormalDist().inv_cdf(1.0 - false_match_probability)
-    return mean + growth * math.log(n_times) + quantile * std

@@ -24,6 +24,7 @@ class FoundTrack(Protocol):
 
     track_index: int
     offset_frames: int
+    p_value: float
 
 
 class PeakRecognizer(Recognizer):
@@ -109,12 +110,22 @@ class PeakRecognizer(Recognizer):
         rows = dict(zip(self.columns, (hashes, frames), strict=True))
         return rows, n_samples / self.sample_rate_hz
 
-    def _place(self, found: FoundTrack, score: float, n_samples: int) -> Match:
-        """The match of a query of ``n_samples`` with a track that the index found."""
+    def _place(self, found: FoundTrack, n_votes: int, min_votes: int, n_samples: int) -> Match:
+        """The match of a query of ``n_samples`` with a track that the index found.
+
+        Its confidence is 1 less the p-value, and fewer than ``min_votes`` earn a part of that: a
+        p-value is no evidence for what hardly any peaks speak for.
+        """
+        confidence = (1.0 - min(1.0, found.p_value)) * min(1.0, n_votes / min_votes)
         track = self.tracks[found.track_index]
         start_s = found.offset_frames * self.settings.hop_s
         return Match.placed(
-            track.name, score, start_s, n_samples / self.sample_rate_hz, track.duration_s
+            track.name,
+            n_votes,
+            confidence,
+            start_s,
+            n_samples / self.sample_rate_hz,
+            track.duration_s,
         )
 
     def _open_index(self) -> Any:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fingerprint.identification import Identification
+from fingerprint.identification import Match
 from fingerprint.peak_recognizer import PeakRecognizer
 from fingerprint.spectral_hash import (
     SpectralHashSettings,
@@ -44,15 +44,8 @@ class SpectralHashRecognizer(PeakRecognizer):
     def _extract(self, blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         return extract_reference_peaks(blocks, self.settings)
 
-    def _identify(self, samples: np.ndarray, top_k: int) -> Identification:
+    def _identify(self, samples: np.ndarray, top_k: int) -> tuple[list[Match], None]:
         bins, frames = extract_peaks(samples, self.settings)
         found = self._open_index().match(bins, frames, top_k)
-        is_match = (
-            bool(found)
-            and found[0].p_value <= self.settings.max_p_value
-            and found[0].n_votes >= self.settings.min_votes
-        )
-        return Identification(
-            "match" if is_match else "no_match",
-            [self._place(each, each.n_votes, len(samples)) for each in found],
-        )
+        least = self.settings.min_votes
+        return [self._place(each, each.n_votes, least, len(samples)) for each in found], None

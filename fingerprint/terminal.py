@@ -1,6 +1,7 @@
 """What all verbs of the command line share: exit statuses, and how results are printed."""
 
 import json
+import math
 import sys
 
 DONE, SOME_FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -33,14 +34,21 @@ def print_answer(path: str, answer, output_format: str) -> None:
     if output_format == "json":
         print_json({"query": path} | answer.to_dict())
         return
-    print(f"{path}: {answer.verdict.replace('_', ' ')}")
+    verdict = answer.verdict.replace("_", " ")
+    is_match = answer.verdict == "match"
+    print(f"{path}: {verdict} {_percent(answer.confidence)}" if is_match else f"{path}: {verdict}")
     for rank, match in enumerate(answer.matches, 1):
         print(
-            f"  {rank:2d}.  score {match.score:9.3f}  "
+            f"  {rank:2d}.  confidence {_percent(match.confidence):>7}  score {match.score:9.3f}  "
             f"query {match.query_start_s:7.2f}-{match.query_end_s:.2f} s  at "
             f"{match.reference_start_s:8.2f}-{match.reference_end_s:.2f} s of  {match.track}"
         )
     sys.stdout.flush()
+
+
+def _percent(confidence: float) -> str:
+    """Rounded down, and never all of it: nothing is certain."""
+    return f"{min(math.floor(confidence * 1e4), 9999) / 100:.2f} %"
 
 
 def print_json(value: dict) -> None:

@@ -58,7 +58,7 @@ class StubRecognizer:
         duration_s = len(samples) / sample_rate_hz
         if duration_s <= 1.0:
             raise AudioError("silent")
-        return Identification("match", [Match("b", 0.5, 4.0, 5.0, 1.0, 2.0)], examined=0.25)
+        return Identification("match", [Match("b", 0.5, 0.9, 4.0, 5.0, 1.0, 2.0)], examined=0.25)
 
 
 class StubSystem:

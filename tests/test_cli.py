@@ -31,7 +31,8 @@ VERBS = [
     "demo",
 ]
 MATCH_KEYS = [
-    *("track", "score", "reference_start_s", "reference_end_s", "query_start_s", "query_end_s")
+    *("track", "score", "confidence"),
+    *("reference_start_s", "reference_end_s", "query_start_s", "query_end_s"),
 ]
 
 
@@ -167,7 +168,7 @@ def test_json_answers_are_as_promised(songs, clip, music, capsys):
     assert status == 0
     (line,) = out.splitlines()
     answer = json.loads(line)
-    assert list(answer) == ["query", "verdict", "matches"]
+    assert list(answer) == ["query", "verdict", "confidence", "matches"]
     assert answer["query"] == str(clip)
     assert answer["verdict"] == "match"
     assert 1 <= len(answer["matches"]) <= 2
@@ -192,7 +193,7 @@ def test_an_empty_index_knows_nothing(songs, clip, music, capsys):
     tracks = [music / name for name in ("a.wav", "b.flac", "c.wav", "more/d.wav")]
     assert run(capsys, "remove", songs, *tracks)[:2] == (0, "4 removed, 0 not found\n")
     status, out, _ = run(capsys, "query", songs, clip, "--format", "json")
-    answer = {"query": str(clip), "verdict": "no_match", "matches": []}
+    answer = {"query": str(clip), "verdict": "no_match", "confidence": 0.0, "matches": []}
     assert (status, json.loads(out)) == (0, answer)
 
 
@@ -200,7 +201,7 @@ def test_tables_show_verdict_track_and_time(songs, clip, music, capsys):
     status, out, _ = run(capsys, "query", songs, clip)
     assert status == 0
     header, first, *_ = out.splitlines()
-    assert header == f"{clip}: match"
+    assert re.fullmatch(re.escape(f"{clip}: match ") + r"99\.9[0-9] %", header)
     assert str(music / "b.flac") in first
     assert " 7.0" in first
 

@@ -22,13 +22,14 @@ LAYERS = [
     ],
     [
         *("impulse_responses", "augmentation_steps", "augmentation"),
-        *("waveform_bank", "pair_sampling", "pairs"),
+        *("waveform_bank", "track_speeds", "pair_sampling", "pairs"),
     ],
     ["config", "features", "encoders", "triplets", "losses"],
     ["sinkhorn", "balanced_hash", "describe"],
     [
-        *("parallel", "optimizers", "train_step", "checkpoints", "metrics_log", "mini_search"),
-        *("objective", "grad_cache", "training", "model_folder", "model"),
+        *("parallel", "optimizers", "train_step", "checkpoints", "metrics_log"),
+        *("calibration", "mini_search"),
+        *("objective", "grad_cache", "training", "model_folder", "pretrained", "model"),
     ],
     [
         *("store_format", "store_writer", "store", "file_lists"),
@@ -54,7 +55,8 @@ IDENTIFICATION_STARTS_AT = {
     *("neural_recognizer", "landmark_recognizer", "spectral_hash_recognizer", "recognizer", "cli")
 }
 NUMPY_ONLY = {
-    *("audio", "segments", "alignment", "store_format", "store_writer", "store"),
+    *("audio", "segments", "calibration", "alignment"),
+    *("store_format", "store_writer", "store"),
     *("landmark_settings", "landmark_peaks", "landmarks", "spectral_hash"),
     *("inverted_index", "landmark_index", "spectral_hash_index"),
 }

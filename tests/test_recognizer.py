@@ -1,6 +1,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from fingerprint.errors import FingerprintError
 from fingerprint.identification import MAX_QUERY_S, Identification, Match
 from fingerprint.landmark_settings import PRESETS
 from fingerprint.music_synthesis import synthesize_track
-from fingerprint.neural_recognizer import match_threshold, shuffle_top
+from fingerprint.neural_recognizer import shuffle_top
 from fingerprint.recognizer import (
     LandmarkRecognizer,
     NeuralRecognizer,
@@ -534,34 +535,64 @@ def test_the_search_of_a_neural_index_can_be_chosen(indexes, audio, music):
         open_recognizer(folder, searcher="fast").identify(query)
 
 
-def test_wrong_tracks_exceed_the_threshold_as_rarely_as_promised(rng):
-    # The best of n normal scores: its mean, its deviation and the growth of its mean by draws.
-    best_of = {n: rng.normal(size=(20_000, n)).max(axis=1) for n in (400, 800, 3200)}
-    calibration = {
-        "n_segments": [1, 9],
-        "score_mean": [best_of[800].mean(), 0.2],
-        "score_std": [best_of[800].std(), 0.01],
-        "score_growth": [(best_of[800].mean() - best_of[400].mean()) / np.log(2), 0.01],
-        "n_reference_segments": 3200,
-    }
-    for n in (800, 3200):
-        threshold = match_threshold(calibration, 1, n, 4, false_match_probability=0.05)
-        # The best of many scatters to one side; the normal quantile comes near.
-        assert np.mean(best_of[n] > threshold) == pytest.approx(0.05, abs=0.02)
+@pytest.fixture
+def graded(indexes, monkeypatch):
+    """An index of each method whose candidate has the confidence that the test says."""
+
+    def recognizer(method, confidence):
+        opened = open_recognizer(indexes / method)
+        matches = [Match.placed("t", 0.5, confidence, 3.0, 5.0, 20.0)] if confidence else []
+        monkeypatch.setattr(opened, "_identify", lambda samples, top_k: (matches, 0.25))
+        return opened
+
+    return recognizer
 
 
-def test_the_threshold_is_interpolated_between_lengths_and_held_beyond():
-    calibration = {
-        "n_segments": [1, 4],
-        "score_mean": [0.5, 0.3],
-        "score_std": [0.05, 0.03],
-        "score_growth": [0.02, 0.01],
-        "n_reference_segments": 100,
-    }
-    one, two, four, many = (match_threshold(calibration, n, 100, 4) for n in (1, 2, 4, 50))
-    assert two == pytest.approx((one + four) / 2)
-    assert many == four
-    assert one == pytest.approx(0.5 + 0.02 * np.log(4) + 3.0902 * 0.05, abs=1e-5)
+@pytest.mark.parametrize("method", METHODS)
+def test_the_verdict_compares_the_confidence(graded, audio, method):
+    query = audio[0][: 2 * RATE_HZ]
+    recognizer = graded(method, 0.998)
+    assert recognizer.identify(query).verdict == "no_match"
+    answer = recognizer.identify(query, min_confidence=0.998)
+    assert (answer.verdict, answer.confidence, answer.examined) == ("match", 0.998, 0.25)
+    assert answer.to_dict()["confidence"] == 0.998
+    assert graded(method, 0.999).identify(query).verdict == "match"
+    nothing = graded(method, 0.0).identify(query, min_confidence=0.0)
+    assert (nothing.verdict, nothing.confidence) == ("no_match", 0.0)
+
+
+def test_a_file_is_judged_as_its_samples(graded, music):
+    recognizer = graded("landmarks", 0.5)
+    assert recognizer.identify_file(music / "0.wav").verdict == "no_match"
+    assert recognizer.identify_file(music / "0.wav", min_confidence=0.5).verdict == "match"
+
+
+@pytest.mark.parametrize("bad", [-0.1, 1.001, float("nan")])
+def test_a_confidence_that_is_no_probability_is_refused(indexes, audio, bad):
+    with pytest.raises(FingerprintError, match=f"min_confidence is {bad}"):
+        open_recognizer(indexes / "landmarks").identify(audio[0], min_confidence=bad)
+
+
+@pytest.mark.parametrize("method", ["landmarks", "spectral_hash"])
+def test_too_few_votes_earn_less_confidence_than_a_match_needs(indexes, method):
+    recognizer = open_recognizer(indexes / method)
+    least = 5 if method == "landmarks" else recognizer.settings.min_votes
+
+    def confidence(n_votes, p_value):
+        found = SimpleNamespace(track_index=0, offset_frames=0, p_value=p_value)
+        return recognizer._place(found, n_votes, least, RATE_HZ).confidence
+
+    by_votes = [confidence(n_votes, 1e-9) for n_votes in range(1, least + 2)]
+    assert by_votes[:least] == sorted(set(by_votes[:least]))
+    assert by_votes[least - 2] < 0.999 < by_votes[least - 1] == by_votes[least]
+    assert confidence(least, 0.25) == 0.75
+    assert confidence(least, 7.0) == 0.0
+
+
+def test_a_match_says_who_found_it_if_several_were_asked():
+    match = Match("t", 0.5, 0.9999999, 0.0, 5.0, 0.0, 5.0, found_by=("neural", "landmarks"))
+    assert match.to_dict()["found_by"] == ["neural", "landmarks"]
+    assert match.to_dict()["confidence"] == 1.0
 
 
 @pytest.mark.parametrize(
@@ -574,7 +605,7 @@ def test_the_threshold_is_interpolated_between_lengths_and_held_beyond():
     ],
 )
 def test_a_match_is_the_part_of_the_query_within_the_track(start_s, expected):
-    match = Match.placed("t", 0.5, start_s, query_duration_s=5.0, track_duration_s=20.0)
+    match = Match.placed("t", 0.5, 0.75, start_s, query_duration_s=5.0, track_duration_s=20.0)
     placed = (
         *(match.reference_start_s, match.reference_end_s),
         *(match.query_start_s, match.query_end_s),
@@ -586,10 +617,11 @@ def test_a_match_is_the_part_of_the_query_within_the_track(start_s, expected):
 
 
 def test_a_query_longer_than_the_track_covers_it():
-    match = Match.placed("t", 0.5, -2.0, query_duration_s=30.0, track_duration_s=20.0)
+    match = Match.placed("t", 0.5, 0.75, -2.0, query_duration_s=30.0, track_duration_s=20.0)
     assert match.to_dict() == {
         "track": "t",
         "score": 0.5,
+        "confidence": 0.75,
         "reference_start_s": 0.0,
         "reference_end_s": 20.0,
         "query_start_s": 2.0,
