@@ -35,6 +35,8 @@ def get_config() -> ConfigDict:
             # "segment_db": decibels below the segment's own maximum, mapped to [-1, 1]; "linear":
             # no logarithm, as in Rice's code.
             "scaling": "segment_db",
+            # Width of the smooth spectral envelope that is taken away, in mels; 0: none.
+            "envelope_mels": 0,
         }
     )
     # A part of the spectrogram for encoders that do not see all of it; see `features.crop`.
@@ -168,6 +170,8 @@ def get_config() -> ConfigDict:
             # Prepared datasets are kept here; empty: in the working directory of the run.
             "cache_dir": "",
             "n_validation_tracks": 30,
+            # Training music comes at each of these speeds; every variant is a track of its own.
+            "track_speeds": (1.0,),
             "music": ConfigDict(
                 {"builder": "audio_folder", "source": ".", "kind": "music", "split": "train"}
             ),

@@ -31,7 +31,8 @@ SILENCE = -1.0
 
 def silence_level(features: Mapping) -> float:
     """What the spectrograms of a section ``features`` hold where nothing sounds."""
-    return 0.0 if features.get("scaling") == "linear" else SILENCE
+    is_centred = features.get("scaling") == "linear" or features.get("envelope_mels")
+    return 0.0 if is_centred else SILENCE
 
 
 def _hz_to_mel(frequency_hz: float, mel_scale: str) -> float:
@@ -113,6 +114,7 @@ def log_mel(
     mel_scale: str = "slaney",
     power: float = 1.0,
     scaling: str = "segment_db",
+    envelope_mels: int = 0,
 ) -> jax.Array:
     """Mel spectrograms, as a rule log-mels in [-1, 1], each relative to its own maximum.
 
@@ -124,6 +126,10 @@ def log_mel(
 
     Args:
         waveforms: ``(b, n_samples)`` float32.
+        envelope_mels: an odd number of neighbouring mels: their mean over the whole segment is
+            subtracted from each, so that silence is 0 and values lie in [-2, 2]. What colours the
+            sound smoothly and for longer than a segment, as loudspeakers, phones and rooms do,
+            adds to decibels and is taken away by it; harmonics are narrower and stay. 0: none.
 
     Returns:
         ``(b, n_mels, n_samples // hop_length + 1)`` float32.
@@ -142,7 +148,9 @@ def log_mel(
     filters = mel_filterbank(sample_rate_hz, n_fft, n_mels, f_min_hz, f_max_hz, mel_scale)
     # On accelerators the default precision would round audio to 10 bits or fewer.
     mels = jnp.einsum("btf,fm->bmt", magnitude, filters, precision=jax.lax.Precision.HIGHEST)
-    return mels if scaling == "linear" else _segment_db(mels, dynamic_range_db, 20.0 / power)
+    if scaling == "segment_db":
+        mels = _segment_db(mels, dynamic_range_db, 20.0 / power)
+    return _without_envelope(mels, envelope_mels) if envelope_mels else mels
 
 
 def _segment_db(mels: jax.Array, dynamic_range_db: float, db_per_decade: float) -> jax.Array:
@@ -153,6 +161,21 @@ def _segment_db(mels: jax.Array, dynamic_range_db: float, db_per_decade: float) 
     decades = jnp.log10(jnp.maximum(relative, floor))
     scaled = 1.0 + decades * (2.0 * db_per_decade / dynamic_range_db)
     return jnp.where(relative > floor, scaled, SILENCE)
+
+
+def _without_envelope(mels: jax.Array, envelope_mels: int) -> jax.Array:
+    """Mels ``(b, n_mels, n_frames)`` less their mean over all frames and neighbouring mels."""
+    n_mels = mels.shape[1]
+    if envelope_mels < 0 or envelope_mels % 2 == 0:
+        raise ConfigError(
+            f"features.envelope_mels is {envelope_mels}; choose an odd number of mels, or 0."
+        )
+    bins = np.arange(n_mels)
+    is_near = np.abs(bins[:, None] - bins[None]) <= envelope_mels // 2
+    weights = (is_near / is_near.sum(axis=0)).astype(np.float32)
+    spectrum = jnp.mean(mels, axis=2)
+    envelope = jnp.matmul(spectrum, weights, precision=jax.lax.Precision.HIGHEST)
+    return mels - envelope[:, :, None]
 
 
 def spectrograms(waveforms: jax.Array, config: Mapping) -> jax.Array:

@@ -3,11 +3,13 @@
 A model folder holds ``model.json`` (format, version, identity, configuration, calibration) and
 arrays named by their path in the network, ``"a/b/c"``, none of them pickled: ``parameters.npz`` of
 the encoder, ``batch_stats.npz`` of its batch norm if it has one, and ``hash_head.npz`` if it was
-trained with a head for binary codes, whose digest stands in ``model.json``.
+trained with a head for binary codes, whose digest stands in ``model.json``. Parameters may be
+stored as float16, which halves the folder; they are float32 again once read.
 
 The identity is derived from what defines a fingerprint: two models have the same one exactly when
-their fingerprints can be compared, and an index records it. Codes are made from fingerprints, so
-that the hash head is no part of it.
+their fingerprints can be compared, and an index records it. That of rounded parameters is another
+one, and the same whichever type they are stored as. Codes are made from fingerprints, so that the
+hash head is no part of it.
 """
 
 import dataclasses
@@ -34,10 +36,11 @@ _PARAMETERS = "parameters.npz"
 _BATCH_STATS = "batch_stats.npz"
 _HASH_HEAD = "hash_head.npz"
 
+DTYPES = ("float32", "float16")
 DEFINING_SECTIONS = ("sample_rate_hz", "segment", "features", "encoder", "crop")
 # Settings that came after the first models, at the values that change nothing: identities leave
 # them out, so that those models keep theirs.
-_NEUTRAL_VALUES = {"mel_scale": "slaney", "power": 1.0, "scaling": "segment_db"}
+_NEUTRAL_VALUES = {"mel_scale": "slaney", "power": 1.0, "scaling": "segment_db", "envelope_mels": 0}
 
 
 class ModelError(FingerprintError):
@@ -90,6 +93,8 @@ def save_model(
     variables: Mapping,
     calibration: Mapping | None = None,
     hash_head: Mapping | None = None,
+    *,
+    dtype: str = "float32",
 ) -> str:
     """Write a model folder; an older model of that name stays until the new one is complete.
 
@@ -103,12 +108,14 @@ def save_model(
             score of a wrong track by query length in segments, and how much its mean grows with
             the logarithm of the number of reference segments; None while it is unknown.
         hash_head: The `balanced_hash.HashHead` likewise, or None.
+        dtype: "float32", or "float16" to round the parameters of both networks to it.
 
     Returns:
-        The identity of the model.
+        The identity of the model, that of its rounded parameters if they are rounded.
 
     Raises:
-        ModelError: the folder holds something else than a model.
+        ModelError: the folder holds something else than a model, or float16 cannot hold a
+            parameter.
     """
     folder = pathlib.Path(folder)
     if folder.exists() and not (folder / "model.json").is_file():
@@ -116,6 +123,9 @@ def save_model(
             f"{folder} exists and is not a model folder: remove it or choose another name."
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
+    if dtype == "float16":
+        variables = _half(variables)
+        hash_head = None if hash_head is None else _half(hash_head)
     arrays = {_PARAMETERS: _flatten(variables["params"])}
     if variables.get("batch_stats"):
         arrays[_BATCH_STATS] = _flatten(variables["batch_stats"])
@@ -190,6 +200,22 @@ def load_encoder(folder: str | os.PathLike, config: ConfigDict) -> dict:
     return model.variables
 
 
+def _half(variables: Mapping) -> dict:
+    """The parameters as float16; statistics stay: they are few, and variances span more than it."""
+    with np.errstate(over="ignore"):
+        half = {
+            name: values.astype(np.float16)
+            for name, values in _flatten(variables["params"]).items()
+        }
+    for name, values in half.items():
+        if not np.isfinite(values).all():
+            raise ModelError(
+                f"{name} holds values that float16 does not (beyond {np.finfo(np.float16).max}): "
+                "save the model as float32."
+            )
+    return {**variables, "params": _unflatten(half)}
+
+
 def _write(folder: pathlib.Path, arrays: Mapping[str, Mapping], description: Mapping) -> None:
     for name, values in arrays.items():
         with open(folder / name, "wb") as file:
@@ -239,11 +265,16 @@ def _read_description(folder: pathlib.Path) -> dict:
 def _read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+            return {name: _in_use(arrays[name]) for name in arrays.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ModelError(
             f"{path} is missing or damaged ({error}): copy or train the model again."
         ) from None
+
+
+def _in_use(values: np.ndarray) -> np.ndarray:
+    """What a network computes with: float16 is a way to store float32."""
+    return values.astype(np.float32) if values.dtype == np.float16 else values
 
 
 def _unflatten(arrays: Mapping[str, np.ndarray]) -> dict:
@@ -258,5 +289,6 @@ def _sha256(arrays: Mapping[str, np.ndarray]) -> str:
 
 def _add_arrays(digest: Any, arrays: Mapping[str, np.ndarray]) -> None:
     for name, values in sorted(arrays.items()):
+        values = _in_use(values)
         digest.update(f"{name} {values.dtype} {values.shape}".encode())
         digest.update(np.ascontiguousarray(values).tobytes())

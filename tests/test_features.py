@@ -155,6 +155,52 @@ def test_unknown_choices_are_refused(key, value):
         log_mel(jnp.zeros((1, 2000)), sample_rate_hz=RATE_HZ, **(SETTINGS | {key: value}))
 
 
+def test_envelope_is_the_mean_of_neighbouring_mels_over_the_segment(rng):
+    segments = tone_in_noise(rng)[None]
+    plain, centred = (
+        np.asarray(log_mel(segments, sample_rate_hz=RATE_HZ, **SETTINGS, envelope_mels=width))
+        for width in (0, 33)
+    )
+    for mel in (0, 5, 128, 250, 255):
+        near = plain[0, max(0, mel - 16) : mel + 17]
+        np.testing.assert_allclose(centred[0, mel], plain[0, mel] - near.mean(), atol=1e-5)
+
+
+def test_colour_that_all_frames_share_leaves_with_the_envelope(rng):
+    """A filter of one gain below and one above 2 kHz changes only mels near its edge."""
+    segments = rng.standard_normal((1, RATE_HZ)).astype(np.float32)
+    spectrum = np.fft.rfft(segments)
+    spectrum[:, np.fft.rfftfreq(RATE_HZ, 1 / RATE_HZ) > 2000] *= 0.1
+    filtered = np.fft.irfft(spectrum).astype(np.float32)
+    settings = SETTINGS | {"envelope_mels": 15}
+    before, after = (
+        np.asarray(log_mel(each, sample_rate_hz=RATE_HZ, **settings))[0, :, 3:-3]
+        for each in (segments, filtered)
+    )
+    edge = np.searchsorted(mel_centres_hz(), 2000)
+    # Half the envelope and a few mels for the edge of the filter within a window.
+    np.testing.assert_allclose(after[: edge - 12], before[: edge - 12], atol=0.01)
+    np.testing.assert_allclose(after[edge + 12 :], before[edge + 12 :], atol=0.01)
+
+
+def mel_centres_hz():
+    ends_hz = SETTINGS["f_min_hz"], SETTINGS["f_max_hz"]
+    return librosa.mel_frequencies(SETTINGS["n_mels"] + 2, fmin=ends_hz[0], fmax=ends_hz[1])[1:-1]
+
+
+def test_silence_is_zero_without_its_envelope():
+    silence = np.zeros((1, RATE_HZ), np.float32)
+    features = SETTINGS | {"envelope_mels": 33}
+    mels = log_mel(silence, sample_rate_hz=RATE_HZ, **features)
+    np.testing.assert_allclose(mels, np.full(mels.shape, silence_level(features)), atol=1e-6)
+
+
+@pytest.mark.parametrize("width", [-1, 4])
+def test_an_envelope_without_a_middle_is_refused(width):
+    with pytest.raises(ConfigError, match=f"envelope_mels is {width}"):
+        log_mel(np.zeros((1, RATE_HZ)), sample_rate_hz=RATE_HZ, **SETTINGS, envelope_mels=width)
+
+
 @pytest.mark.parametrize(("n_samples", "n_frames"), [(8000, 32), (16000, 63)])
 def test_published_shapes(n_samples, n_frames):
     shape = jax.eval_shape(compute, jnp.zeros((2, n_samples))).shape
