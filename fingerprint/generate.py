@@ -44,6 +44,8 @@ __all__ = [
 ]
 
 COLUMN = "embeddings"
+# Methods whose stores hold these fingerprints; "both" has landmarks of the same tracks besides.
+METHODS = ("neural", "both")
 # A batch of segments holds no more audio than this (32 MiB): 512 segments of 1 s at 16 kHz, but
 # only a dozen of half a minute.
 MAX_BATCH_SAMPLES = 2**23
@@ -114,7 +116,11 @@ def generate(
 
 
 def neural_store(
-    folder: str | Path, fingerprinter: "Fingerprinter", dtype: str | None = None
+    folder: str | Path,
+    fingerprinter: "Fingerprinter",
+    dtype: str | None = None,
+    *,
+    method: str = "neural",
 ) -> Store:
     """Open the store in a folder, or create one, for fingerprints of a model.
 
@@ -122,6 +128,7 @@ def neural_store(
         folder: a store, or a folder that ``Store.create`` accepts.
         fingerprinter: the model.
         dtype: "float32" or "float16"; None: that of the store, or "float32" in a new one.
+        method: one of ``METHODS`` for a new store.
 
     Raises:
         StoreError: the folder holds something else, or fingerprints of another model or dtype.
@@ -129,7 +136,7 @@ def neural_store(
     if not (Path(folder) / "store.json").exists():
         unusual = {name: value for name, value in fingerprinter.config.reference.items() if value}
         recognizer = {
-            "method": "neural",
+            "method": method,
             "identity": fingerprinter.identity,
             "settings": dataclasses.asdict(fingerprinter.grid) | unusual,
         }
@@ -150,8 +157,14 @@ def merge_stores(sources: Iterable[Store], target: Store) -> GenerationReport:
     The report speaks of tracks by name.
 
     Raises:
-        StoreError: a source has another recogniser or other columns than the target.
+        StoreError: a source has another recogniser or other columns than the target, or the
+            target is of both methods, whose landmarks would be missing.
     """
+    if target.recognizer.get("method") == "both":
+        raise StoreError(
+            f"{target.folder} is an index of the method 'both', which cannot be merged into: add "
+            "the audio files to it."
+        )
     report = GenerationReport()
     with target.writer() as writer:
         for source in sources:
@@ -251,7 +264,7 @@ def _commit_complete(
 
 def _check_identity(store: Store, fingerprinter: "Fingerprinter") -> None:
     made_by = store.recognizer.get("identity")
-    if store.recognizer.get("method") != "neural" or made_by != fingerprinter.identity:
+    if store.recognizer.get("method") not in METHODS or made_by != fingerprinter.identity:
         raise StoreError(
             f"{store.folder} was made by {store.recognizer.get('method')} {made_by or ''}, not by "
             f"the model {fingerprinter.identity}: their fingerprints do not compare; use that "

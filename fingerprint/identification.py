@@ -32,8 +32,9 @@ class Match:
     after its end. Scores of one recogniser compare with each other, not with those of another.
 
     Confidences compare: ``confidence`` is 1 less the probability that a query of this length from
-    a recording that is *not* in this index gets a best candidate as good as this one. ``found_by``
-    names the methods that found the track, where several were asked.
+    a recording that is *not* in this index gets a best candidate as good as this one; ``p_value``,
+    where it is given, is that probability itself, which tells apart what as a confidence is 1.
+    ``found_by`` names the methods that found the track, where several were asked.
     """
 
     track: str
@@ -44,6 +45,7 @@ class Match:
     query_start_s: float
     query_end_s: float
     found_by: tuple[str, ...] = ()
+    p_value: float | None = None
 
     @classmethod
     def placed(
@@ -54,6 +56,8 @@ class Match:
         start_s: float,
         query_duration_s: float,
         track_duration_s: float,
+        *,
+        p_value: float | None = None,
     ) -> "Match":
         """The match of a query whose beginning falls on second ``start_s`` of the track.
 
@@ -69,6 +73,7 @@ class Match:
             reference_end_s=start_s + query_end_s,
             query_start_s=query_start_s,
             query_end_s=query_end_s,
+            p_value=p_value,
         )
 
     def to_dict(self) -> dict[str, str | float | list[str]]:

@@ -4,9 +4,7 @@ An index is a store of one fingerprint per segment with a copy of the model fold
 it identifies on its own and can never meet the wrong model.
 """
 
-import os
 import shutil
-import tempfile
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,7 +20,7 @@ from fingerprint.model import Fingerprinter
 from fingerprint.searchers import Searcher, Settings, open_searcher
 from fingerprint.searchers.candidates import CandidateSearcher
 from fingerprint.store import Store, StoreError
-from fingerprint.store_format import system_errors_as_sentences
+from fingerprint.store_format import whole_folder
 
 MODEL_FOLDER = "model"
 
@@ -58,31 +56,25 @@ class NeuralRecognizer(Recognizer):
 
     @classmethod
     def create(
-        cls, folder: str | Path, model_folder: str | Path, *, dtype: str = "float32"
+        cls,
+        folder: str | Path,
+        model_folder: str | Path,
+        *,
+        dtype: str = "float32",
+        method: str = "neural",
     ) -> "NeuralRecognizer":
         """Make an empty index with a copy of a model; it appears complete or not at all.
+
+        ``method`` is what the index says of itself: that of whoever asks this recogniser.
 
         Raises:
             ModelError: the model folder cannot be used.
             StoreError: the folder is not new or empty, or cannot be written.
         """
-        folder = Path(folder)
         fingerprinter = Fingerprinter.load(model_folder)
-        with system_errors_as_sentences(folder):
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(
-                dir=folder.parent, prefix=f".{folder.name}.new-"
-            ) as parent:
-                new = Path(parent) / folder.name
-                neural_store(new, fingerprinter, dtype)
-                shutil.copytree(model_folder, new / MODEL_FOLDER)
-                try:
-                    # Succeeds on a folder only if that is empty.
-                    os.rename(new, folder)
-                except OSError as error:
-                    raise StoreError(
-                        f"{folder} cannot become an index ({error.strerror}): choose a new folder."
-                    ) from error
+        with whole_folder(folder) as new:
+            neural_store(new, fingerprinter, dtype, method=method)
+            shutil.copytree(model_folder, new / MODEL_FOLDER)
         return cls(Store.open(folder), fingerprinter)
 
     @classmethod
@@ -152,11 +144,11 @@ class NeuralRecognizer(Recognizer):
         ids, _, n_examined = searcher.search_counted(vectors, self._rules.neighbours)
         return ids, float(n_examined.mean()) / searcher.n
 
-    def _confidence(self, hypothesis: Hypothesis, n_segments: int) -> float:
+    def _p_value(self, hypothesis: Hypothesis, n_segments: int) -> float:
         """Judged by the part of the query that lies within the track, as a query of that length."""
         stored = self.fingerprinter.calibration
         calibration = UNCALIBRATED if stored is None else Calibration.from_dict(stored)
-        return 1.0 - calibration.p_value(
+        return calibration.p_value(
             hypothesis.score * n_segments / hypothesis.n_overlapping,
             hypothesis.n_overlapping,
             self.store.n_rows,
@@ -193,9 +185,15 @@ class NeuralRecognizer(Recognizer):
         track = self.tracks[hypothesis.track]
         shift_s = self._shift_samples()[hypothesis.shift] / self.sample_rate_hz
         start_s = float(self.fingerprinter.grid.start_s(hypothesis.start_segment)) - shift_s
-        confidence = self._confidence(hypothesis, n_segments)
+        p_value = self._p_value(hypothesis, n_segments)
         return Match.placed(
-            track.name, hypothesis.score, confidence, start_s, query_s, track.duration_s
+            track.name,
+            hypothesis.score,
+            1.0 - p_value,
+            start_s,
+            query_s,
+            track.duration_s,
+            p_value=p_value,
         )
 
     def _open_searcher(self) -> Searcher:

@@ -116,16 +116,18 @@ class PeakRecognizer(Recognizer):
         Its confidence is 1 less the p-value, and fewer than ``min_votes`` earn a part of that: a
         p-value is no evidence for what hardly any peaks speak for.
         """
-        confidence = (1.0 - min(1.0, found.p_value)) * min(1.0, n_votes / min_votes)
+        share = min(1.0, n_votes / min_votes)
+        p_value = 1.0 - share + share * min(1.0, found.p_value)
         track = self.tracks[found.track_index]
         start_s = found.offset_frames * self.settings.hop_s
         return Match.placed(
             track.name,
             n_votes,
-            confidence,
+            1.0 - p_value,
             start_s,
             n_samples / self.sample_rate_hz,
             track.duration_s,
+            p_value=p_value,
         )
 
     def _open_index(self) -> Any:

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -211,6 +212,30 @@ def locked(folder: Path) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+@contextlib.contextmanager
+def whole_folder(folder: str | Path) -> Iterator[Path]:
+    """A new folder to fill, which takes its place once that is done: complete or not at all.
+
+    Raises:
+        StoreError: the place is taken, or cannot be written.
+    """
+    folder = Path(folder)
+    with system_errors_as_sentences(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            dir=folder.parent, prefix=f".{folder.name}.new-"
+        ) as parent:
+            new = Path(parent) / folder.name
+            yield new
+            try:
+                # Succeeds on a folder only if that is empty.
+                os.rename(new, folder)
+            except OSError as error:
+                raise StoreError(
+                    f"{folder} cannot become an index ({error.strerror}): choose a new folder."
+                ) from error
 
 
 @contextlib.contextmanager
