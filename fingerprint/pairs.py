@@ -11,7 +11,7 @@ import functools
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import fingerprint_data
@@ -24,6 +24,7 @@ from fingerprint.augmentation import Degradation, degrade
 from fingerprint.errors import ConfigError
 from fingerprint.pair_sampling import PairSampler, draw_noise, draw_segments
 from fingerprint.segments import SegmentGrid
+from fingerprint.track_speeds import check_speeds, open_at_speed
 from fingerprint.waveform_bank import WaveformBank, split_validation
 
 # Samples degraded at once for a mini-search: some 50 MB of spectra, whatever the queries' length.
@@ -52,26 +53,29 @@ def load_banks(config: ConfigDict, workdir: str | Path) -> tuple[Banks, Waveform
 
     Returns:
         The banks for training, and the music held out for validation. Tracks are in the order of
-        their names.
+        their names. Music for training comes at each of ``data.track_speeds``, one speed after
+        the other, and each variant is a track; that for validation is as it was recorded, and no
+        variant of it is trained on.
 
     Raises:
         ConfigError: a section is wrong, or the validation tracks leave none to train on.
     """
-    open_bank = functools.partial(
-        _open_bank,
+    check_speeds(config.data.track_speeds)
+    open_banks = functools.partial(
+        _open_banks,
         root=config.data.root,
         cache_dir=config.data.cache_dir or str(Path(workdir) / "data"),
         sample_rate_hz=config.sample_rate_hz,
     )
-    music = open_bank(config.data.music)
-    if music is None:
+    if config.data.music is None:
         raise ConfigError("data.music is None; name the source of the music to train on.")
+    music, *variants = open_banks(config.data.music, speeds=(1.0, *config.data.track_speeds))
     train_ids, validation_ids = split_validation(music.names, config.data.n_validation_tracks)
     banks = Banks(
-        music.subset(train_ids),
-        open_bank(config.data.backgrounds),
-        open_bank(config.data.rooms, of_filters=True),
-        open_bank(config.data.devices, of_filters=True),
+        WaveformBank.joined([variant.subset(train_ids) for variant in variants]),
+        *open_banks(config.data.backgrounds),
+        *open_banks(config.data.rooms, of_filters=True),
+        *open_banks(config.data.devices, of_filters=True),
     )
     return banks, music.subset(validation_ids)
 
@@ -238,16 +242,18 @@ def _sampler(banks: Banks, config: ConfigDict, host_index: int, n_hosts: int) ->
     )
 
 
-def _open_bank(
+def _open_banks(
     section: ConfigDict | None,
     *,
     root: str | None,
     cache_dir: str,
     sample_rate_hz: int,
     of_filters: bool = False,
-) -> WaveformBank | None:
+    speeds: Sequence[float] = (1.0,),
+) -> list[WaveformBank | None]:
+    """For each speed the bank of the same tracks in the order of their original names."""
     if section is None:
-        return None
+        return [None] * len(speeds)
     builder = fingerprint_data.prepare(
         section, root=root, cache_dir=cache_dir, sample_rate_hz=sample_rate_hz
     )
@@ -259,14 +265,13 @@ def _open_bank(
         )
     # Inside the dataset's own folder, so that neither outlives the other.
     folder = Path(builder.data_dir) / "waveforms"
-    if folder.exists():
-        bank = WaveformBank.open(folder)
-    else:
+    if not folder.exists():
         examples = tfds.as_numpy(builder.as_dataset(split="all", shuffle_files=False))
         tracks = ((example["track"].decode("utf-8"), example["audio"]) for example in examples)
-        bank = WaveformBank.create(folder, tracks, sample_rate_hz)
+        WaveformBank.create(folder, tracks, sample_rate_hz)
     # TFDS orders tracks by a hash of its own.
-    return bank.subset(np.argsort(bank.names))
+    order = np.argsort(WaveformBank.open(folder).names)
+    return [open_at_speed(folder, speed).subset(order) for speed in speeds]
 
 
 def _responses(bank: WaveformBank | None, ids: np.ndarray | None = None) -> np.ndarray | None:

@@ -31,6 +31,9 @@ class BankError(FingerprintError):
 class WaveformBank:
     """Tracks at one sample rate, whose samples stay on disk until a window asks for them.
 
+    Args:
+        tracks: Samples of each track, of which ``lengths`` count.
+
     Attributes:
         names: Unique names, one per track.
         lengths: ``(n_tracks,)`` int64, samples in each track.
@@ -40,19 +43,17 @@ class WaveformBank:
 
     def __init__(
         self,
-        samples: np.ndarray,
+        tracks: Sequence[np.ndarray],
         names: Sequence[str],
-        first_samples: np.ndarray,
         lengths: np.ndarray,
+        dtype: np.dtype,
         sample_rate_hz: int,
     ):
         self.names = list(names)
         self.lengths = lengths
-        self.dtype = samples.dtype
+        self.dtype = dtype
         self.sample_rate_hz = sample_rate_hz
-        # A plain view of the mapped file: slicing the subclass costs as much as copying the slice.
-        self._samples = np.asarray(samples)
-        self._first_samples = first_samples
+        self._tracks = list(tracks)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -113,18 +114,43 @@ class WaveformBank:
                 f"{folder} is not a waveform bank that can be read ({error}); remove the folder so "
                 "that it is written anew."
             ) from error
+        # Views of a plain array: slicing the subclass costs as much as copying the slice.
+        tracks = np.split(np.asarray(samples), offsets[1:-1])
         return cls(
-            samples, header["names"], offsets[:-1], np.diff(offsets), header["sample_rate_hz"]
+            tracks, header["names"], np.diff(offsets), samples.dtype, header["sample_rate_hz"]
+        )
+
+    @classmethod
+    def joined(cls, banks: Sequence["WaveformBank"]) -> "WaveformBank":
+        """All tracks of all banks, one bank after the other; samples are shared.
+
+        Raises:
+            BankError: sample rates or types differ, or a name occurs twice.
+        """
+        names = [name for bank in banks for name in bank.names]
+        _check_unique(names)
+        if len({(bank.dtype, bank.sample_rate_hz) for bank in banks}) != 1:
+            raise BankError(
+                "Banks of "
+                + ", ".join(f"{bank.dtype} at {bank.sample_rate_hz} Hz" for bank in banks)
+                + " cannot be joined; give banks of one type and one sample rate."
+            )
+        return cls(
+            [track for bank in banks for track in bank._tracks],
+            names,
+            np.concatenate([bank.lengths for bank in banks]),
+            banks[0].dtype,
+            banks[0].sample_rate_hz,
         )
 
     def subset(self, track_ids: np.ndarray) -> "WaveformBank":
         """The bank of these tracks, renumbered from 0 in the order given; samples are shared."""
         track_ids = np.asarray(track_ids, np.int64)
         return WaveformBank(
-            self._samples,
+            [self._tracks[i] for i in track_ids],
             [self.names[i] for i in track_ids],
-            self._first_samples[track_ids],
             self.lengths[track_ids],
+            self.dtype,
             self.sample_rate_hz,
         )
 
@@ -151,14 +177,14 @@ class WaveformBank:
         return windows
 
     def _copy(self, window: np.ndarray, track: int, start: int, wrap: bool) -> None:
-        first, length = self._first_samples[track], self.lengths[track]
+        samples, length = self._tracks[track], self.lengths[track]
         stop = start + len(window)
         if wrap and (start < 0 or stop > length):
-            window[:] = self._samples[first + np.arange(start, stop) % length]
+            window[:] = samples[np.arange(start, stop) % length]
             return
         begin, end = max(start, 0), min(stop, length)
         if begin < end:
-            window[begin - start : end - start] = self._samples[first + begin : first + end]
+            window[begin - start : end - start] = samples[begin:end]
 
 
 def split_validation(names: Sequence[str], n_validation: int) -> tuple[np.ndarray, np.ndarray]:
@@ -196,9 +222,7 @@ def _write(folder: Path, items: Iterable[tuple[str, np.ndarray]], sample_rate_hz
         os.fsync(file.fileno())
     if not names:
         raise BankError("There is no track to write a waveform bank of; look at the data source.")
-    if len(set(names)) < len(names):
-        twice = next(name for name in sorted(names) if names.count(name) > 1)
-        raise BankError(f"The track name {twice!r} occurs twice; names have to be unique.")
+    _check_unique(names)
     np.save(folder / "offsets.npy", np.array(offsets, np.int64))
     header = {
         "format": FORMAT,
@@ -209,6 +233,12 @@ def _write(folder: Path, items: Iterable[tuple[str, np.ndarray]], sample_rate_hz
         "names": names,
     }
     (folder / "bank.json").write_text(json.dumps(header), "utf-8")
+
+
+def _check_unique(names: Sequence[str]) -> None:
+    if len(set(names)) < len(names):
+        twice = next(name for name in sorted(names) if names.count(name) > 1)
+        raise BankError(f"The track name {twice!r} occurs twice; names have to be unique.")
 
 
 def _check(name: str, samples: np.ndarray, dtype: str) -> None:

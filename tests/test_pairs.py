@@ -245,6 +245,40 @@ def test_sources_are_prepared_once_and_split_by_name(tmp_path, config, monkeypat
     )
 
 
+def test_training_music_comes_at_every_speed_but_that_held_out_at_none(tmp_path, config):
+    config.data.music = synthetic("music", 5)
+    config.data.music.duration_s = 3.0
+    for other in ("backgrounds", "rooms", "devices"):
+        config.data[other] = None
+    config.data.n_validation_tracks = 2
+    alone, validation = load_banks(config, tmp_path)
+    config.data.track_speeds = (1.0, 0.84, 1.19)
+    banks, still = load_banks(config, tmp_path)
+    assert still.names == validation.names
+    names = alone.music.names
+    assert banks.music.names == [
+        *names,
+        *(f"{name} at speed 0.84" for name in names),
+        *(f"{name} at speed 1.19" for name in names),
+    ]
+    lengths = [24_000] * 3 + [round(24_000 / 0.84)] * 3 + [round(24_000 / 1.19)] * 3
+    np.testing.assert_allclose(banks.music.lengths, lengths, atol=1)
+    originals = [bank.music.windows([0, 1, 2], [0] * 3, 24_000) for bank in (alone, banks)]
+    np.testing.assert_array_equal(*originals)
+    config.pairs.n_pairs = 9
+    assert batches(banks, config, 0, 1)[0]["original"].shape == (9, 8000)
+    config.data.track_speeds = (1.19,)
+    banks, still = load_banks(config, tmp_path)
+    assert banks.music.names == [f"{name} at speed 1.19" for name in names]
+    assert still.names == validation.names
+
+
+def test_speeds_are_checked_before_anything_is_prepared(tmp_path, config):
+    config.data.track_speeds = (1.0, -0.5)
+    with pytest.raises(ConfigError, match=r"data\.track_speeds is \(1\.0, -0\.5\)"):
+        load_banks(config, tmp_path)
+
+
 def test_music_has_to_be_given(tmp_path, config):
     config.data.music = None
     with pytest.raises(ConfigError, match="music is None"):

@@ -73,6 +73,29 @@ def test_subset_renumbers_tracks_and_shares_the_samples(bank, tracks):
     np.testing.assert_array_equal(subset.windows([1], [4], 50)[0] * 32768, tracks["track 0"][4:54])
 
 
+def test_joined_banks_share_their_samples(bank, tmp_path, tracks):
+    more = {name + " again": track[:40] for name, track in tracks.items()}
+    other = WaveformBank.create(tmp_path / "other", more.items(), RATE_HZ)
+    joined = WaveformBank.joined([bank.subset([3]), other, bank.subset([2])])
+    assert joined.names == ["track 3", *more, "track 2"]
+    assert joined.lengths.tolist() == [12000, 40, 1, 40, 40, 777]
+    assert (joined.dtype, joined.sample_rate_hz) == (np.int16, RATE_HZ)
+    windows = joined.windows([5, 0, 4], [7, 100, 30], 20) * 32768
+    np.testing.assert_array_equal(windows[0], tracks["track 2"][7:27])
+    np.testing.assert_array_equal(windows[1], tracks["track 3"][100:120])
+    np.testing.assert_array_equal(windows[2], padded_window(more["track 3 again"], 30, 20))
+
+
+def test_banks_that_do_not_fit_are_not_joined(bank, tmp_path):
+    with pytest.raises(BankError, match="'track 0' occurs twice"):
+        WaveformBank.joined([bank, bank])
+    for dtype, rate_hz in ((np.float32, RATE_HZ), (np.int16, 16_000)):
+        name = f"{np.dtype(dtype)} {rate_hz}"
+        other = WaveformBank.create(tmp_path / name, [(name, np.ones(5, dtype))], rate_hz)
+        with pytest.raises(BankError, match=r"Banks of int16 at 8000 Hz, .* cannot be joined"):
+            WaveformBank.joined([bank, other])
+
+
 def test_failed_creation_leaves_nothing_behind(tmp_path, tracks):
     def breaks_off():
         yield from tracks.items()
