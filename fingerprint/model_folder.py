@@ -49,13 +49,17 @@ class ModelError(FingerprintError):
 
 @dataclasses.dataclass(frozen=True)
 class StoredModel:
-    """What a model folder holds; the attributes are the arguments of `save_model`."""
+    """What a model folder holds; the attributes are the arguments of `save_model`.
+
+    Numbers are float32, whatever ``dtype`` they are stored as.
+    """
 
     identity: str
     config: ConfigDict
     variables: dict
     calibration: dict | None
     hash_head: dict | None
+    dtype: str
 
 
 def identity_of(config: ConfigDict, variables: Mapping) -> str:
@@ -114,9 +118,11 @@ def save_model(
         The identity of the model, that of its rounded parameters if they are rounded.
 
     Raises:
-        ModelError: the folder holds something else than a model, or float16 cannot hold a
-            parameter.
+        ModelError: the folder holds something else than a model, the dtype is unknown, or
+            float16 cannot hold a parameter.
     """
+    if dtype not in DTYPES:
+        raise ModelError(f"dtype is {dtype!r}; choose one of {', '.join(DTYPES)}.")
     folder = pathlib.Path(folder)
     if folder.exists() and not (folder / "model.json").is_file():
         raise ModelError(
@@ -158,7 +164,8 @@ def read_model(folder: str | os.PathLike) -> StoredModel:
     folder = pathlib.Path(folder)
     description = _read_description(folder)
     config = with_defaults(config_from_json(json.dumps(description["config"])))
-    variables = {"params": _unflatten(_read_arrays(folder / _PARAMETERS))}
+    parameters = _read_arrays(folder / _PARAMETERS)
+    variables = {"params": _unflatten(parameters)}
     if (folder / _BATCH_STATS).exists():
         variables["batch_stats"] = _unflatten(_read_arrays(folder / _BATCH_STATS))
     if identity_of(config, variables) != description["identity"]:
@@ -175,9 +182,10 @@ def read_model(folder: str | os.PathLike) -> StoredModel:
                 "tells of; copy or train the model again."
             )
         hash_head = _unflatten(arrays)
-    return StoredModel(
-        description["identity"], config, variables, description["calibration"], hash_head
-    )
+    identity, calibration = description["identity"], description["calibration"]
+    is_half = any(values.dtype == np.float16 for values in parameters.values())
+    dtype = "float16" if is_half else "float32"
+    return StoredModel(identity, config, variables, calibration, hash_head, dtype)
 
 
 def load_encoder(folder: str | os.PathLike, config: ConfigDict) -> dict:
@@ -202,18 +210,13 @@ def load_encoder(folder: str | os.PathLike, config: ConfigDict) -> dict:
 
 def _half(variables: Mapping) -> dict:
     """The parameters as float16; statistics stay: they are few, and variances span more than it."""
-    with np.errstate(over="ignore"):
-        half = {
-            name: values.astype(np.float16)
-            for name, values in _flatten(variables["params"]).items()
-        }
-    for name, values in half.items():
-        if not np.isfinite(values).all():
-            raise ModelError(
-                f"{name} holds values that float16 does not (beyond {np.finfo(np.float16).max}): "
-                "save the model as float32."
-            )
-    return {**variables, "params": _unflatten(half)}
+    half = {}
+    for name, values in _flatten(variables["params"]).items():
+        with np.errstate(over="ignore"):
+            half[name] = values.astype(np.float16)
+        if not np.isfinite(half[name]).all():
+            raise ModelError(f"{name} is too large for float16: save the model as float32.")
+    return {**variables, "params": traverse_util.unflatten_dict(half, sep="/")}
 
 
 def _write(folder: pathlib.Path, arrays: Mapping[str, Mapping], description: Mapping) -> None:
@@ -265,20 +268,21 @@ def _read_description(folder: pathlib.Path) -> dict:
 def _read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return {name: _in_use(arrays[name]) for name in arrays.files}
+            return {name: arrays[name] for name in arrays.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ModelError(
             f"{path} is missing or damaged ({error}): copy or train the model again."
         ) from None
 
 
+def _unflatten(arrays: Mapping[str, np.ndarray]) -> dict:
+    used = {name: _in_use(values) for name, values in arrays.items()}
+    return traverse_util.unflatten_dict(used, sep="/")
+
+
 def _in_use(values: np.ndarray) -> np.ndarray:
     """What a network computes with: float16 is a way to store float32."""
     return values.astype(np.float32) if values.dtype == np.float16 else values
-
-
-def _unflatten(arrays: Mapping[str, np.ndarray]) -> dict:
-    return traverse_util.unflatten_dict(arrays, sep="/")
 
 
 def _sha256(arrays: Mapping[str, np.ndarray]) -> str:
