@@ -13,6 +13,7 @@ from fingerprint.argument_values import (
     shard,
 )
 from fingerprint.evaluation.arguments import add_distractors, add_evaluate, add_queries
+from fingerprint.model_verbs import add_describe, add_export
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -30,7 +31,8 @@ def build_parser() -> argparse.ArgumentParser:
         _add_list,
         _add_remove,
         _add_info,
-        _add_describe,
+        add_describe,
+        add_export,
         _add_generate,
         add_distractors,
         add_queries,
@@ -142,19 +144,6 @@ def _add_info(verbs) -> None:
     verb.add_argument(
         "--verify", action="store_true", help="also read everything and compare checksums"
     )
-    add_format(verb)
-
-
-def _add_describe(verbs) -> None:
-    verb = new_verb(
-        verbs,
-        "describe",
-        "say how large the network of a configuration is and what it costs",
-        "Input shape (mels, frames), dimension, parameters, and multiply-adds per segment and per\n"
-        "second of audio, all counted on the network itself.",
-        "fingerprint describe configs/nafp.py --format json",
-    )
-    verb.add_argument("config", metavar="CONFIG", help="configuration file, configs/NAME.py")
     add_format(verb)
 
 

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from fingerprint import model_verbs
 from fingerprint.arguments import parse
 from fingerprint.errors import FingerprintError
 from fingerprint.evaluation import verbs
@@ -132,15 +133,6 @@ def info(options: argparse.Namespace) -> int:
     return DONE
 
 
-def describe(options: argparse.Namespace) -> int:
-    """Say how large the network of a configuration is and what it costs."""
-    from fingerprint.config import load_config
-    from fingerprint.describe import describe
-
-    print_facts(describe(load_config(options.config)), options.format)
-    return DONE
-
-
 def generate(options: argparse.Namespace) -> int:
     """Fingerprint a collection into a store."""
     if not (options.paths or options.manifest):
@@ -172,7 +164,8 @@ VERBS = {
     "list": list_tracks,
     "remove": remove,
     "info": info,
-    "describe": describe,
+    "describe": model_verbs.describe,
+    "export": model_verbs.export,
     "generate": generate,
     "distractors": verbs.distractors,
     "queries": verbs.queries,

@@ -30,6 +30,7 @@ LAYERS = [
         *("parallel", "optimizers", "train_step", "checkpoints", "metrics_log"),
         *("calibration", "mini_search"),
         *("objective", "grad_cache", "training", "model_folder", "pretrained", "model"),
+        "model_release",
     ],
     [
         *("store_format", "store_writer", "store", "file_lists"),
@@ -44,7 +45,7 @@ LAYERS = [
         *("identification", "neural_recognizer", "peak_recognizer", "landmark_recognizer"),
         *("spectral_hash_recognizer", "recognizer"),
     ],
-    ["argument_values", "evaluation"],
+    ["argument_values", "model_verbs", "evaluation"],
     ["experiments"],
     ["demo", "arguments", "cli", "__init__"],
 ]
