@@ -124,7 +124,7 @@ class Recognizer(abc.ABC):
     """An index folder that recordings are added to and queries are put to.
 
     Attributes:
-        method: "neural", "landmarks" or "spectral_hash".
+        method: "neural", "landmarks", "spectral_hash", or "both" of the former.
         store: what the folder holds.
         sample_rate_hz: rate of the audio that the method works on.
     """
@@ -139,6 +139,11 @@ class Recognizer(abc.ABC):
     def tracks(self) -> list[Track]:
         """The tracks of the index, in the order in which they were added."""
         return self.store.tracks
+
+    @property
+    def parts(self) -> tuple["Recognizer", ...]:
+        """The recognisers with a store of their own that this one is made of: itself alone."""
+        return (self,)
 
     @abc.abstractmethod
     def use_model(self, model_folder: str | Path) -> None:

@@ -75,7 +75,7 @@ class PeakRecognizer(Recognizer):
             with progress_bar(len(pending), "file", progress) as bar:
                 for path in pending:
                     try:
-                        rows, duration_s = self._read_rows(path)
+                        rows, duration_s = self.read_rows(path)
                     except AudioError as error:
                         report.failed.append((path, str(error)))
                     else:
@@ -88,7 +88,7 @@ class PeakRecognizer(Recognizer):
     def _extract(self, blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Hashes and frames ``(n,)`` of a reference that comes in blocks of audio."""
 
-    def _read_rows(self, path: str) -> tuple[dict[str, np.ndarray], float]:
+    def read_rows(self, path: str) -> tuple[dict[str, np.ndarray], float]:
         """The rows of a file, and its length in seconds.
 
         Raises:

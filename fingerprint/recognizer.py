@@ -2,17 +2,19 @@
 
 import importlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from fingerprint import both_store
 from fingerprint.errors import FingerprintError
 from fingerprint.identification import Identification, Match, Recognizer, remove_tracks
 from fingerprint.store import Store, StoreError
 from fingerprint.store_format import HEADER_FILE
 
 __all__ = [
+    "BothRecognizer",  # noqa: F822 (by __getattr__)
     "Identification",
-    "LandmarkRecognizer",  # noqa: F822 (by __getattr__)
+    "LandmarkRecognizer",  # noqa: F822
     "Match",
     "NeuralRecognizer",  # noqa: F822
     "Recognizer",
@@ -20,22 +22,33 @@ __all__ = [
     "create_or_open",
     "describe_index",
     "open_recognizer",
+    "remove_from_index",
     "remove_tracks",
+    "verify_index",
 ]
 
 # Loaded when it is first used: jax for the one and scipy for the other take seconds to import.
 _CLASSES = {
+    "BothRecognizer": "fingerprint.both_recognizer",
     "LandmarkRecognizer": "fingerprint.landmark_recognizer",
     "NeuralRecognizer": "fingerprint.neural_recognizer",
     "SpectralHashRecognizer": "fingerprint.spectral_hash_recognizer",
 }
 _METHODS = {
+    "both": "BothRecognizer",
     "landmarks": "LandmarkRecognizer",
     "neural": "NeuralRecognizer",
     "spectral_hash": "SpectralHashRecognizer",
 }
 # What a new index of a method can be told.
-_CHOICES = {"landmarks": {"preset"}, "neural": {"model", "dtype"}, "spectral_hash": set()}
+_CHOICES = {
+    "both": {"model", "dtype"},
+    "landmarks": {"preset"},
+    "neural": {"model", "dtype"},
+    "spectral_hash": set(),
+}
+# Methods with a network, and so with a model and a searcher.
+_NEURAL_METHODS = ("neural", "both")
 
 
 def __getattr__(name: str) -> type[Recognizer]:
@@ -53,8 +66,8 @@ def open_recognizer(
         folder: the index.
         model: where given, a model folder that the index has to be made with; its hash head
             serves "hash_buckets", also where the model in the index has none.
-        searcher: what a neural index is searched with, a kind of `searchers.open_searcher`; the
-            other methods have nothing to choose.
+        searcher: what fingerprints of a network are searched with, a kind of
+            `searchers.open_searcher`; the other methods have nothing to choose.
 
     Raises:
         StoreError: the folder holds no index, a damaged one, or one made with another model.
@@ -66,7 +79,7 @@ def open_recognizer(
             f"{folder} was made by the method {method!r}, which this program does not know: "
             "update it."
         )
-    choices = {"searcher": searcher} if method == "neural" else {}
+    choices = {"searcher": searcher} if method in _NEURAL_METHODS else {}
     recognizer = __getattr__(_METHODS[method]).open(folder, **choices)
     if model is not None:
         recognizer.use_model(model)
@@ -83,10 +96,11 @@ def create_or_open(
 ) -> Recognizer:
     """Open an index, or create it where there is none.
 
-    A new index is by ``method``: "neural" with ``model``, its fingerprints stored as ``dtype`` (or
-    "float32"), "landmarks" with ``preset`` (or "default"), or "spectral_hash". Without a method it
-    is neural if there is a model, else of landmarks. An existing one keeps all that; what is given
-    and differs is refused.
+    A new index is by ``method``: "neural" with ``model`` (or the one that is part of the package),
+    its fingerprints stored as ``dtype`` (or "float32"), "landmarks" with ``preset`` (or
+    "default"), "both", which is neural and has landmarks besides, or "spectral_hash". Without a
+    method it is neural, or of landmarks if there is a preset. An existing one keeps all that,
+    whichever model made it; what is given and differs is refused.
 
     Raises:
         FingerprintError: the index cannot be opened or created, or is not what is asked for.
@@ -95,21 +109,25 @@ def create_or_open(
     # Unlike Path.exists, this leaves it to the creation to say that a folder is forbidden.
     if not os.path.exists(folder / HEADER_FILE):
         choices = {"model": model, "preset": preset, "dtype": dtype}
-        return _create(folder, method or ("neural" if model else "landmarks"), choices)
-    recognizer = open_recognizer(folder, model=model)
+        return _create(folder, method or ("landmarks" if preset else "neural"), choices)
+    _check_kind(Store.open(folder), {"method": method, "preset": preset, "dtype": dtype})
+    return open_recognizer(folder, model=model)
+
+
+def _check_kind(store: Store, wanted: Mapping[str, str | None]) -> None:
+    """Refuse a store that is not of the method, preset and dtype that are given."""
     own = {
-        "method": recognizer.method,
-        "preset": recognizer.store.recognizer.get("preset"),
-        "dtype": next(iter(recognizer.store.columns.values()))[0],
+        "method": store.recognizer.get("method"),
+        "preset": store.recognizer.get("preset"),
+        "dtype": next(iter(store.columns.values()))[0],
     }
-    for name, wanted in {"method": method, "preset": preset, "dtype": dtype}.items():
-        if wanted not in (None, own[name]):
+    for name, value in wanted.items():
+        if value not in (None, own[name]):
             kind = name if own[name] else "method"
             raise StoreError(
-                f"{folder} is an index of the {kind} {own[kind]!r}, not {wanted!r}: "
+                f"{store.folder} is an index of the {kind} {own[kind]!r}, not {value!r}: "
                 "choose another folder for that."
             )
-    return recognizer
 
 
 def _create(folder: Path, method: str, choices: Mapping[str, str | Path | None]) -> Recognizer:
@@ -125,16 +143,43 @@ def _create(folder: Path, method: str, choices: Mapping[str, str | Path | None])
                 f"An index of the method {method!r} has no {name}: leave it out, or choose another "
                 "method."
             )
-    if method == "neural" and "model" not in given:
-        raise FingerprintError("A neural index needs a trained model: give one.")
-    model = [given.pop("model")] if "model" in given else []
+    model = [given.pop("model", None) or _default_model()] if method in _NEURAL_METHODS else []
     return __getattr__(_METHODS[method]).create(folder, *model, **given)
+
+
+def _default_model() -> Path:
+    # Imports jax, for which not every method has a use.
+    from fingerprint.pretrained import default_model
+
+    return default_model()
+
+
+def remove_from_index(folder: str | Path, tracks: Iterable[str]) -> tuple[list[str], list[str]]:
+    """As `remove_tracks`, of an index of any method; loads no model."""
+    store = Store.open(folder)
+    if both_store.is_both(store):
+        return both_store.remove_from_both(store, both_store.open_landmarks(store), tracks)
+    return remove_tracks(store, tracks)
+
+
+def verify_index(folder: str | Path) -> None:
+    """Read every row of an index and compare it with its checksum; loads no model.
+
+    Raises:
+        StoreError: the folder holds no index, or a damaged one.
+    """
+    store = Store.open(folder)
+    if both_store.is_both(store):
+        both_store.verify(store)
+    else:
+        store.verify()
 
 
 def describe_index(folder: str | Path) -> dict:
     """What an index is and holds, as JSON-able facts; loads no model.
 
-    ``bytes`` are those of the stored rows, without model and search index.
+    ``bytes`` are those of the stored rows, without model and search index; ``rows`` are those of
+    the fingerprints where there are ``landmarks`` besides, which have rows of their own.
 
     Raises:
         StoreError: the folder holds no index, or a damaged one.
@@ -142,9 +187,13 @@ def describe_index(folder: str | Path) -> dict:
     store = Store.open(folder)
     facts = {"index": str(folder), "method": store.recognizer.get("method")}
     facts |= {name: value for name, value in store.recognizer.items() if name != "method"}
-    return facts | {
+    facts |= {
         "tracks": len(store.tracks),
         "duration_s": round(sum(track.duration_s for track in store.tracks), 3),
         "rows": store.n_rows,
         "bytes": sum(store.column(name).nbytes for name in store.columns),
     }
+    if both_store.is_both(store):
+        facts["landmarks"] = landmarks = both_store.describe_landmarks(store)
+        facts["bytes"] += landmarks["bytes"]
+    return facts

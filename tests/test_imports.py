@@ -43,7 +43,7 @@ LAYERS = [
     ],
     [
         *("identification", "neural_recognizer", "peak_recognizer", "landmark_recognizer"),
-        *("spectral_hash_recognizer", "recognizer"),
+        *("spectral_hash_recognizer", "both_store", "fusion", "both_recognizer", "recognizer"),
     ],
     ["argument_values", "model_verbs", "evaluation"],
     ["experiments"],
@@ -53,7 +53,8 @@ TENSORFLOW = {"tensorflow", "tensorflow_datasets"}
 NOT_FOR_IDENTIFICATION = TENSORFLOW | {"librosa", "matplotlib", "orbax", "optax"}
 # An identification imports these, some of them only when they are needed.
 IDENTIFICATION_STARTS_AT = {
-    *("neural_recognizer", "landmark_recognizer", "spectral_hash_recognizer", "recognizer", "cli")
+    *("neural_recognizer", "landmark_recognizer", "spectral_hash_recognizer", "both_recognizer"),
+    *("recognizer", "cli"),
 }
 NUMPY_ONLY = {
     *("audio", "segments", "calibration", "alignment"),

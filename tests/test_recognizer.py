@@ -95,14 +95,14 @@ def music(tmp_path_factory, audio):
     return folder
 
 
-METHODS = ("landmarks", "neural", "spectral_hash")
+METHODS = ("both", "landmarks", "neural", "spectral_hash")
 
 
 @pytest.fixture(scope="module")
 def indexes(tmp_path_factory, music, model_folder):
     folder = tmp_path_factory.mktemp("indexes")
     for method in METHODS:
-        model = model_folder if method == "neural" else None
+        model = model_folder if method in ("both", "neural") else None
         recognizer = create_or_open(folder / method, method=method, model=model)
         recognizer.add_files([music], progress=False)
     return folder
