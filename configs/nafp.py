@@ -90,9 +90,17 @@ def get_config() -> ConfigDict:
             # Gaussian noise; needs no recordings.
             "white_noise": ConfigDict({"probability": 0.0, "snr_db": (0.0, 10.0)}),
             # snr_step_db: the SNR is a multiple of it above the lower bound; 0: any value. An
-            # snr_db of None adds the noise as loud as it was recorded.
+            # snr_db of None adds the noise as loud as it was recorded. Noise of up to two other
+            # rows is added to the row's own before that, each with the extra probability and at
+            # this level relative to it.
             "background": ConfigDict(
-                {"probability": 1.0, "snr_db": (0.0, 10.0), "snr_step_db": 0.0}
+                {
+                    "probability": 1.0,
+                    "snr_db": (0.0, 10.0),
+                    "snr_step_db": 0.0,
+                    "extra_probability": 0.0,
+                    "extra_level_db": (-10.0, 5.0),
+                }
             ),
             "gain": ConfigDict({"probability": 1.0, "factor": (0.1, 1.0)}),
             # "linear", or "circular" within the segment as in the published code.
@@ -108,10 +116,22 @@ def get_config() -> ConfigDict:
                     "slope_db_per_octave": (12.0, 36.0),
                 }
             ),
+            # Gains within +-range_db at knots evenly spaced in log frequency: loudspeakers, phones.
+            "equalizer": ConfigDict(
+                {"probability": 0.0, "range_db": 10.0, "n_knots": 8, "band_hz": (100.0, 4000.0)}
+            ),
+            # Automatic gain: the smoothed envelope to the power of minus the strength.
+            "compressor": ConfigDict(
+                {"probability": 0.0, "strength": (0.2, 0.8), "attack_s": (0.05, 0.4)}
+            ),
+            # Headroom above the rms of the segment.
+            "clipping": ConfigDict(
+                {"probability": 0.0, "headroom_db": (0.0, 12.0), "soft_probability": 0.5}
+            ),
             "level": ConfigDict({"probability": 1.0, "factor": (0.1, 1.0)}),
             # Small batches do not leave chance with the whole chain from the first step: severity
-            # grows linearly from these values, and every probability of room, device and filters
-            # from 0.
+            # grows linearly from these values, and every probability from that of the room to that
+            # of clipping from 0.
             "ramp": ConfigDict({"n_steps": 900, "snr_db": (25.0, 35.0), "offset_s": 0.025}),
         }
     )

@@ -1,10 +1,11 @@
 """Turns clean audio into what a microphone in a room would have heard, a whole batch at a time.
 
 The order is the physical one and is fixed: white noise, background noise, gain, room, device,
-random low-pass and high-pass, level. An SNR is relative to all that stands before it. A window
-carries ``history_s`` of audio from before the segment, so that the segment holds the
-reverberation of its own past (as in NMFP, arXiv 2506.22661); the history is dropped at the end.
-Time offsets are made where windows are cut.
+random low-pass and high-pass, equalizer, compressor, clipping, level. An SNR is relative to all
+that stands before it. A window carries ``history_s`` of audio from before the segment, so that
+the segment holds the reverberation of its own past (as in NMFP, arXiv 2506.22661); the history is
+dropped at the end.
+Time offsets and other speeds are made where windows are cut.
 
 Every draw is a stateless function of a seed and of the step of the chain, so that switching one
 step off leaves the draws of the others as they were.
@@ -16,38 +17,38 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from fingerprint.augmentation_steps import (
-    Factor,
+from fingerprint.augmentation_dynamics import Clipping, Compressor
+from fingerprint.augmentation_spectra import (
+    Convolutions,
+    Equalizer,
     Filters,
+    linear_convolutions,
+)
+from fingerprint.augmentation_steps import (
+    STEPS,
+    Background,
+    Factor,
     Noise,
     OneOf,
     Ramp,
     Response,
     Room,
-    draw,
+    seed_of,
 )
 from fingerprint.errors import ConfigError
-from fingerprint.impulse_responses import ImpulseResponses, fft_length
 
 # Accelerators belong to jax. Tensorflow refuses where an operation of its own has already run.
 with contextlib.suppress(RuntimeError):
     tf.config.set_visible_devices([], "GPU")
 
-# The draws of a step come from the stream of its number here: new ones are appended.
-_STREAMS = ("background", "gain", "room", "device", "filters", "level", "white_noise", "one_of")
-_STEPS = _STREAMS[:-1]
-# A zero-phase filter rings to either side; after this long the steepest slope at 100 Hz is down
-# by 70 dB.
-_FILTER_RINGING_S = 0.05
-
 
 class Degradation:
     """The chain for windows of one length, with the spectra of all impulse responses at hand.
 
-    Room, device and filters are linear: they are multiplied into one spectrum per window. The
-    FFT is so long that nothing wraps around into the segment, so that the convolution is the
-    full linear one in every sample that is kept. A room whose convolution is circular comes
-    before, on its own: the history is dropped first, and device and filters know none either.
+    Room, device, filters and equalizer are linear: they are multiplied into one spectrum per
+    window. The FFT is so long that nothing wraps around into the segment, so that the convolution
+    is the full linear one in every sample that is kept. A room whose convolution is circular comes
+    before, on its own: the history is dropped first, and what follows knows none either.
 
     Args:
         n_samples: Length of the windows, history included.
@@ -57,9 +58,9 @@ class Degradation:
         sample_rate_hz: Sample rate of everything.
         history_s: Seconds of each window before the segment.
         one_of: Sets of names of steps, of which each row draws one; see `OneOf`.
-        white_noise, background, gain, room, device, filters, level, ramp: Sections of the
-            configuration. A step whose section is None or whose probability is 0 is left out;
-            without a ramp the severity is always 1.
+        white_noise, background, gain, room, device, filters, equalizer, compressor, clipping,
+            level, ramp: Sections of the configuration. A step whose section is None or whose
+            probability is 0 is left out; without a ramp the severity is always 1.
 
     Raises:
         ConfigError: a choice that does not exist.
@@ -81,20 +82,26 @@ class Degradation:
         room: Mapping | None = None,
         device: Mapping | None = None,
         filters: Mapping | None = None,
+        equalizer: Mapping | None = None,
+        compressor: Mapping | None = None,
+        clipping: Mapping | None = None,
         level: Mapping | None = None,
         ramp: Mapping | None = None,
     ):
         self.n_history = round(history_s * sample_rate_hz)
         self.ramp = None if ramp is None else Ramp(**ramp)
-        self._one_of = OneOf(one_of, _STEPS)
+        self._sample_rate_hz = sample_rate_hz
+        self._one_of = OneOf(one_of, STEPS)
         self._white_noise = _step(Noise, white_noise)
         if self._white_noise and self._white_noise.snr_db is None:
             raise ConfigError(
                 "augmentation.white_noise.snr_db is None, but generated noise was never recorded "
                 "at any level; give a range."
             )
-        self._background = _step(Noise, background)
+        self._background = _step(Background, background)
         self._gain = _step(Factor, gain)
+        self._compressor = _step(Compressor, compressor)
+        self._clipping = _step(Clipping, clipping)
         self._level = _step(Factor, level)
         room, device = _step(Room, room), _step(Response, device)
         responses = {
@@ -102,14 +109,15 @@ class Degradation:
             for name, step, bank in (("room", room, rooms), ("device", device, devices))
             if step is not None and bank is not None
         }
+        filters = {"filters": _step(Filters, filters), "equalizer": _step(Equalizer, equalizer)}
         self._circular_room = None
         if "room" in responses and room.convolution == "circular":
             n_samples -= self.n_history
             alone = {"room": responses.pop("room")}
-            self._circular_room = _Convolutions(alone, None, n_samples, n_samples, sample_rate_hz)
-        self._convolutions = _linear_convolutions(
+            self._circular_room = Convolutions(alone, {}, n_samples, n_samples, sample_rate_hz)
+        self._convolutions = linear_convolutions(
             responses,
-            _step(Filters, filters),
+            {name: step for name, step in filters.items() if step},
             n_samples,
             0 if self._circular_room else self.n_history,
             sample_rate_hz,
@@ -129,12 +137,12 @@ class Degradation:
             ``(b, n_samples - n_history)`` float32.
         """
         severity = 1.0 if self.ramp is None else tf.cast(severity, tf.float32)
-        drawn = self._one_of.drawn(windows.shape[0], seed=_seed_of("one_of", seed))
+        drawn = self._one_of.drawn(windows.shape[0], seed=seed_of("one_of", seed))
         windows = self._add_noise(windows, backgrounds, drawn, severity, seed)
         if self._gain:
             chance = self._gain.probability * drawn.get("gain", 1.0)
             windows = self._gain.scale(
-                windows, chance=chance, seed=_seed_of("gain", seed), normalise=False
+                windows, chance=chance, seed=seed_of("gain", seed), normalise=False
             )
         n_history = self.n_history
         if self._circular_room:
@@ -144,11 +152,26 @@ class Degradation:
             n_history = 0
         if self._convolutions:
             windows = self._convolutions(windows, response_ids, drawn, severity, seed)
-        segments = windows[:, n_history:]
+        return self._change_levels(windows, n_history, drawn, severity, seed)
+
+    def _change_levels(self, windows, n_history, drawn, severity, seed):
+        if self._compressor:
+            segments = self._compressor.compress(
+                windows,
+                n_history,
+                sample_rate_hz=self._sample_rate_hz,
+                chance=severity * (self._compressor.probability * drawn.get("compressor", 1.0)),
+                seed=seed_of("compressor", seed),
+            )
+        else:
+            segments = windows[:, n_history:]
+        if self._clipping:
+            chance = severity * (self._clipping.probability * drawn.get("clipping", 1.0))
+            segments = self._clipping.clip(segments, chance=chance, seed=seed_of("clipping", seed))
         if self._level:
             chance = self._level.probability * drawn.get("level", 1.0)
             segments = self._level.scale(
-                segments, chance=chance, seed=_seed_of("level", seed), normalise=True
+                segments, chance=chance, seed=seed_of("level", seed), normalise=True
             )
         return segments
 
@@ -156,13 +179,14 @@ class Degradation:
         steps = {}
         if self._white_noise:
             # Samples and SNR from streams that differ.
-            samples_seed = tf.random.experimental.stateless_fold_in(
-                _seed_of("white_noise", seed), 1
-            )
+            samples_seed = tf.random.experimental.stateless_fold_in(seed_of("white_noise", seed), 1)
             white = tf.random.stateless_normal(windows.shape, samples_seed)
             steps["white_noise"] = (self._white_noise, white)
         if self._background and backgrounds is not None:
-            steps["background"] = (self._background, backgrounds)
+            noise = self._background.mix_extra(
+                backgrounds, severity=severity, seed=seed_of("extra_noise", seed)
+            )
+            steps["background"] = (self._background, noise)
         for name, (step, noise) in steps.items():
             windows = step.mix(
                 windows,
@@ -171,69 +195,9 @@ class Degradation:
                 chance=step.probability * drawn.get(name, 1.0),
                 ramp=self.ramp,
                 severity=severity,
-                seed=_seed_of(name, seed),
+                seed=seed_of(name, seed),
             )
         return windows
-
-
-class _Convolutions:
-    """Responses and filters multiplied into one spectrum of ``n_fft`` samples per window.
-
-    Args:
-        responses: For each step its probability and its impulse responses.
-        filters: Or None.
-        n_samples: Length of the windows, and of what is returned.
-    """
-
-    def __init__(
-        self,
-        responses: Mapping[str, tuple[float, ImpulseResponses]],
-        filters: Filters | None,
-        n_samples: int,
-        n_fft: int,
-        sample_rate_hz: int,
-    ):
-        self._n_samples, self._n_fft = n_samples, n_fft
-        self._filters = filters
-        self._frequencies_hz = np.fft.rfftfreq(n_fft, 1 / sample_rate_hz)
-        self._responses = {
-            name: (probability, tf.constant(aligned.spectra(n_fft)))
-            for name, (probability, aligned) in responses.items()
-        }
-
-    def __call__(self, windows, response_ids, drawn, severity, seed):
-        n_rows = windows.shape[0]
-        spectrum = tf.signal.rfft(windows, [self._n_fft])
-        for name, (probability, spectra) in self._responses.items():
-            chosen, value = tf.unstack(draw(_seed_of(name, seed), 2, n_rows))
-            identity = spectra.shape[0] - 1
-            ids = tf.cast(value * identity, tf.int32) if response_ids is None else response_ids
-            chance = severity * (probability * drawn.get(name, 1.0))
-            spectrum *= tf.gather(spectra, tf.where(chosen < chance, ids, identity))
-        if self._filters:
-            magnitudes = self._filters.magnitudes(
-                self._frequencies_hz,
-                n_rows,
-                chance=severity * (self._filters.probability * drawn.get("filters", 1.0)),
-                seed=_seed_of("filters", seed),
-            )
-            spectrum *= tf.cast(magnitudes, tf.complex64)
-        return tf.signal.irfft(spectrum, [self._n_fft])[:, : self._n_samples]
-
-
-def _linear_convolutions(responses, filters, n_samples, n_history, sample_rate_hz):
-    """The convolutions with an FFT that keeps them linear after the history; None if none is on."""
-    if not responses and not filters:
-        return None
-    ringing = round(_FILTER_RINGING_S * sample_rate_hz) if filters else 0
-    aligned = [bank for _, bank in responses.values()]
-    n_fft = fft_length(
-        n_samples,
-        n_history,
-        ringing + sum(bank.n_before for bank in aligned),
-        ringing + sum(bank.n_after for bank in aligned),
-    )
-    return _Convolutions(responses, filters, n_samples, n_fft, sample_rate_hz)
 
 
 def degrade(
@@ -267,7 +231,3 @@ def degrade(
 def _step(step_class, section: Mapping | None):
     step = None if section is None else step_class(**section)
     return step if step and step.probability > 0 else None
-
-
-def _seed_of(step: str, seed):
-    return tf.random.experimental.stateless_fold_in(seed, _STREAMS.index(step))

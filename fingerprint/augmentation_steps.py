@@ -17,8 +17,13 @@ from fingerprint.impulse_responses import ImpulseResponses
 # Noise this much softer in the segment than around it is a pause: brought up to the SNR, what
 # stands beside the pause would drown everything.
 _PAUSE_RATIO = 10 ** (-40 / 20)
-_DB_PER_OCTAVE_AND_ORDER = 20 * math.log10(2)
 CONVOLUTIONS = ("linear", "circular")
+# The draws of a step come from the stream of its number here: new ones are appended.
+_STREAMS = (
+    *("background", "gain", "room", "device", "filters", "level", "white_noise", "one_of"),
+    *("equalizer", "extra_noise", "compressor", "clipping"),
+)
+STEPS = tuple(name for name in _STREAMS if name not in ("one_of", "extra_noise"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,8 +31,8 @@ class Ramp:
     """How the chain is brought in over the first steps of training.
 
     At severity 0 every SNR is drawn from ``snr_db``, a replica starts within ``offset_s`` of its
-    original, no room, device or filter is applied and no noise as loud as it was recorded; after
-    ``n_steps`` all is as configured.
+    original, no room, device, filter, compressor or clipping is applied, no noise as loud as it
+    was recorded and no second noise; after ``n_steps`` all is as configured.
     """
 
     n_steps: int
@@ -110,8 +115,8 @@ class Noise:
             return windows + tf.where((chosen < severity * chance)[:, None], noise, 0.0)
         range_db = self.snr_db if ramp is None else ramp.snr_range_db(self.snr_db, severity)
         ratio = 10 ** (-self._snr_db(*range_db, value) / 20)
-        signal_rms, noise_rms = _rms(windows[:, n_history:]), _rms(noise[:, n_history:])
-        heard = noise_rms > _PAUSE_RATIO * _rms(noise)
+        signal_rms, noise_rms = rms(windows[:, n_history:]), rms(noise[:, n_history:])
+        heard = noise_rms > _PAUSE_RATIO * rms(noise)
         scale = ratio * tf.math.divide_no_nan(signal_rms, noise_rms)
         scale = tf.where((chosen < chance) & heard, scale, 0.0)
         return windows + scale[:, None] * noise
@@ -122,6 +127,33 @@ class Noise:
         # A little more than the quotient, which rounding may have left just below a whole number.
         n_steps = tf.floor((highest_db - lowest_db) / self.snr_step_db + 1e-4)
         return lowest_db + self.snr_step_db * tf.floor(value * (n_steps + 1))
+
+
+@dataclasses.dataclass(frozen=True)
+class Background(Noise):
+    """Recorded noise, of which several kinds may be heard at once.
+
+    The noise of the next row, and that of the one after it, is each added with
+    ``extra_probability``, at a level uniform in ``extra_level_db`` relative to the row's own. The
+    SNR holds for the sum.
+    """
+
+    extra_probability: float = 0.0
+    extra_level_db: tuple[float, float] = (0.0, 0.0)
+
+    def mix_extra(self, noise, *, severity, seed):
+        """Add to noise ``(b, n)`` that of other rows."""
+        if not self.extra_probability:
+            return noise
+        own_rms, mixed = rms(noise), noise
+        draws = tf.unstack(draw(seed, 4, noise.shape[0]))
+        for shift, chosen, value in ((1, *draws[:2]), (2, *draws[2:])):
+            other_rms = tf.roll(own_rms, shift, axis=0)
+            ratio = 10 ** (between(*self.extra_level_db, value) / 20)
+            scale = ratio * tf.math.divide_no_nan(own_rms, other_rms)
+            scale = tf.where(chosen < severity * self.extra_probability, scale, 0.0)
+            mixed += scale[:, None] * tf.roll(noise, shift, axis=0)
+        return mixed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,37 +208,22 @@ class Room(Response):
             )
 
 
-@dataclasses.dataclass(frozen=True)
-class Filters:
-    """A low-pass and a high-pass, each drawn on its own with the same probability.
+def check_range(name: str, values: tuple[float, float]) -> None:
+    """Refuse a range that is not two positive numbers, the smaller first.
 
-    Corners are log-uniform, slopes uniform. The filters have the Butterworth magnitude
-    ``1 / sqrt(1 + (f / corner)^(2 order))``, ``order = slope / 6.02 dB``, and zero phase.
+    Raises:
+        ConfigError: the sentence names the key of the augmentation.
     """
+    if len(values) != 2 or not 0 < values[0] <= values[1]:
+        raise ConfigError(
+            f"augmentation.{name} is {values!r}, but it has to be a range of positive numbers, the "
+            "smaller first."
+        )
 
-    probability: float
-    low_pass_hz: tuple[float, float]
-    high_pass_hz: tuple[float, float]
-    slope_db_per_octave: tuple[float, float]
 
-    def magnitudes(self, frequencies_hz, n_rows: int, *, chance, seed):
-        """Magnitude responses ``(n_rows, n_frequencies)``."""
-        # 1 microhertz stands for 0 Hz, whose logarithm could not be multiplied.
-        log_frequencies = np.log(np.maximum(frequencies_hz, 1e-6)).astype(np.float32)
-        low_pass, high_pass = tf.split(draw(seed, 6, n_rows)[..., None], 2)
-        chance = tf.reshape(chance, [-1, 1])
-        low_pass_loss = self._loss(log_frequencies, self.low_pass_hz, 2, low_pass, chance)
-        high_pass_loss = self._loss(log_frequencies, self.high_pass_hz, -2, high_pass, chance)
-        return tf.math.rsqrt((1.0 + low_pass_loss) * (1.0 + high_pass_loss))
-
-    def _loss(self, log_frequencies, corners_hz, exponent, draws, chance):
-        """``(f / corner) ** (exponent * order)`` (n_rows, n_frequencies), 0 in rows not chosen."""
-        chosen, corner, slope = tf.unstack(draws)
-        log_corner = between(*map(math.log, corners_hz), corner)
-        order = between(*self.slope_db_per_octave, slope) / _DB_PER_OCTAVE_AND_ORDER
-        # Three times as fast as pow, and the magnitudes are the dearest step of the chain.
-        loss = tf.exp(exponent * order * (log_frequencies - log_corner))
-        return tf.where(chosen < chance, loss, 0.0)
+def seed_of(step: str, seed):
+    """The seed of a step's own stream of draws."""
+    return tf.random.experimental.stateless_fold_in(seed, _STREAMS.index(step))
 
 
 def draw(seed, n_draws: int, n_rows: int) -> tf.Tensor:
@@ -219,5 +236,6 @@ def between(start, end, fraction):
     return start + fraction * (end - start)
 
 
-def _rms(waveforms):
+def rms(waveforms):
+    """Root mean squares ``(b,)``."""
     return tf.sqrt(tf.reduce_mean(tf.square(waveforms), axis=1))

@@ -17,7 +17,10 @@ N_HISTORY = 8000
 N_WINDOW = 16000
 N_ROWS = 64
 SEED = (11, 5)
-STEPS = ("white_noise", "background", "gain", "room", "device", "filters", "level")
+STEPS = (
+    *("white_noise", "background", "gain", "room", "device", "filters"),
+    *("equalizer", "compressor", "clipping", "level"),
+)
 
 
 def config_with(**sections):
@@ -359,6 +362,237 @@ def test_low_pass_and_high_pass_are_drawn_apart():
         ~low_passed & ~high_passed,
     ):
         assert 0.1 < chosen.mean() < 0.4
+
+
+def test_equalizer_interpolates_its_gains_over_log_frequency():
+    """With two knots the gain in dB is a straight line over log frequency, and flat outside."""
+    section = {"probability": 1.0, "range_db": 9.0, "n_knots": 2, "band_hz": (200.0, 3200.0)}
+    config = config_with(equalizer=section)
+    gains = {hz: tone_gains_db(config, hz) for hz in (100.0, 200.0, 400.0, 800.0, 3200.0, 3800.0)}
+    low, high = gains[200.0], gains[3200.0]
+    # Tones at a knot meet the kink there.
+    np.testing.assert_allclose(gains[100.0], low, atol=0.3)
+    np.testing.assert_allclose(gains[3800.0], high, atol=0.1)
+    np.testing.assert_allclose(gains[400.0], low + (high - low) / 4, atol=0.1)
+    np.testing.assert_allclose(gains[800.0], (low + high) / 2, atol=0.1)
+    for ends in (low, high):
+        assert -9.1 < ends.min() < -7.5
+        assert 7.5 < ends.max() < 9.1
+    assert abs(np.corrcoef(low, high)[0, 1]) < 0.35
+
+
+def test_equalizer_has_zero_phase_and_multiplies_the_filters():
+    click = np.zeros((N_ROWS, N_WINDOW), np.float32)
+    click[:, 12_000] = 1
+    equalizer = {"probability": 1.0, "range_db": 12.0, "n_knots": 8, "band_hz": (100.0, 4000.0)}
+    filters = {
+        "probability": 1.0,
+        "low_pass_hz": (3000.0, 3000.0),
+        "high_pass_hz": (100.0, 100.0),
+        "slope_db_per_octave": (12.0, 12.0),
+    }
+    both = run(config_with(equalizer=equalizer, filters=filters), click)
+    np.testing.assert_allclose(both[:, 4000:4400], both[:, 4000:3600:-1], atol=1e-5)
+    spectra = [
+        np.abs(np.fft.rfft(run(config_with(**sections), click)))
+        for sections in ({"equalizer": equalizer}, {"filters": filters})
+    ]
+    np.testing.assert_allclose(np.abs(np.fft.rfft(both)), spectra[0] * spectra[1], atol=2e-2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"band_hz": (0.0, 4000.0)}, r"equalizer\.band_hz is \(0\.0, 4000\.0\)"),
+        ({"band_hz": (400.0, 100.0)}, r"equalizer\.band_hz is"),
+        ({"n_knots": 0}, r"equalizer\.n_knots is 0"),
+    ],
+)
+def test_an_equalizer_that_cannot_be_is_refused(windows, changes, words):
+    section = {"probability": 1.0, "range_db": 9.0, "n_knots": 2, "band_hz": (200.0, 3200.0)}
+    with pytest.raises(ConfigError, match=words):
+        run(config_with(equalizer=section | changes), windows)
+
+
+def extra_noise(probability, level_db, snr_db=(-6.0, -6.0)):
+    return {
+        "probability": 1.0,
+        "snr_db": snr_db,
+        "extra_probability": probability,
+        "extra_level_db": level_db,
+    }
+
+
+def test_noise_of_other_rows_joins_in_at_its_level_below_the_snr(windows, noise):
+    """What is added is fitted by the noise of every row, which is not equally loud."""
+    noise *= np.linspace(0.1, 3, N_ROWS)[:, None].astype(np.float32)
+    added = run(config_with(background=extra_noise(1.0, (-3.0, -3.0))), windows, noise)
+    added -= windows[:, N_HISTORY:]
+    snr_db = 20 * np.log10(rms(windows[:, N_HISTORY:]) / rms(added))
+    np.testing.assert_allclose(snr_db, -6.0, atol=0.01)
+    equally_loud = (noise / rms(noise)[:, None])[:, N_HISTORY:].astype(float)
+    for row in (0, 1, 30):
+        shares = np.linalg.lstsq(equally_loud.T, added[row], rcond=None)[0]
+        expected = np.zeros(N_ROWS)
+        expected[row] = 1
+        expected[[row - 1, row - 2]] = 10 ** (-3 / 20)
+        np.testing.assert_allclose(shares / shares[row], expected, atol=1e-3)
+
+
+def test_none_one_or_two_others_join_in(windows, noise):
+    noise = np.tile(noise, (4, 1))
+    windows = np.tile(windows, (4, 1))
+    config = config_with(background=extra_noise(0.5, (-10.0, 5.0)))
+    added = run(config, windows, noise) - windows[:, N_HISTORY:]
+    ratios_db = []
+    for row in range(len(added)):
+        basis = noise[[row, row - 1, row - 2], N_HISTORY:].astype(float)
+        shares = np.linalg.lstsq(basis.T, added[row], rcond=None)[0]
+        levels = shares * rms(basis)
+        ratios_db.append(20 * np.log10(np.maximum(np.abs(levels[1:] / levels[0]), 1e-6)))
+    ratios_db = np.array(ratios_db)
+    heard = ratios_db > -40
+    counts = np.bincount(heard.sum(axis=1)) / len(heard)
+    np.testing.assert_allclose(counts, [0.25, 0.5, 0.25], atol=0.09)
+    assert -10.2 < ratios_db[heard].min() < -9
+    assert 4 < ratios_db[heard].max() < 5.2
+
+
+def test_a_second_noise_moves_no_other_draw_and_is_ramped(windows, noise):
+    alone = run(config_with(background=extra_noise(0.0, (0.0, 0.0), (0.0, 10.0))), windows, noise)
+    plain = {"probability": 1.0, "snr_db": (0.0, 10.0)}
+    np.testing.assert_array_equal(alone, run(config_with(background=plain), windows, noise))
+    snr_db = [
+        20 * np.log10(rms(windows[:, N_HISTORY:]) / rms(degraded - windows[:, N_HISTORY:]))
+        for degraded in (
+            alone,
+            run(config_with(background=extra_noise(1.0, (0.0, 0.0), (0.0, 10.0))), windows, noise),
+        )
+    ]
+    np.testing.assert_allclose(*snr_db, atol=0.02)
+    ramp = {"n_steps": 9, "snr_db": (0.0, 10.0), "offset_s": 0.0}
+    for probability in (0.0, 1.0):
+        background = extra_noise(probability, (0.0, 0.0), (0.0, 10.0))
+        early = run(config_with(background=background, ramp=ramp), windows, noise, severity=0.0)
+        np.testing.assert_array_equal(early, alone)
+
+
+def test_compressor_raises_what_is_soft_and_lowers_what_is_loud(windows):
+    """Noise that is 20 dB softer in its second half, long after the time constant."""
+    loudness = np.where(np.arange(N_WINDOW) < 12_000, 1.0, 0.1).astype(np.float32)
+    steady = np.sign(windows)
+    for strength, left_db in ((0.0, 20.0), (0.5, 10.0), (1.0, 0.0)):
+        section = {
+            "probability": 1.0,
+            "strength": (strength, strength),
+            "attack_s": (0.02, 0.02),
+        }
+        degraded = run(config_with(compressor=section), steady * loudness)
+        loud, soft = rms(degraded[:, :4000]), rms(degraded[:, -2000:])
+        np.testing.assert_allclose(20 * np.log10(loud / soft), left_db, atol=0.05)
+        gains = degraded / (steady * loudness)[:, N_HISTORY:]
+        np.testing.assert_allclose(
+            gains[:, 0], (12_000 / 16_000 + 0.0025) ** (strength / 2), rtol=1e-3
+        )
+        assert np.abs(np.diff(gains, axis=1)).max() < 0.02
+
+
+@pytest.mark.parametrize(("history_s", "n_window"), [(1.0, 16000), (0.3, 9001)])
+def test_compressor_follows_the_envelope_as_a_loop_does(rng, history_s, n_window):
+    loudness = np.exp(np.cumsum(0.02 * rng.normal(size=(3, n_window)), axis=1))
+    windows = (loudness * rng.normal(size=(3, n_window))).astype(np.float32)
+    section = {"probability": 1.0, "strength": (0.7, 0.7), "attack_s": (0.1, 0.1)}
+    config = config_with(compressor=section)
+    config.history_s = history_s
+    degraded = run(config, windows)
+    n_history = round(history_s * RATE_HZ)
+    assert degraded.shape == (3, n_window - n_history)
+    for window, got in zip(windows.astype(float), degraded, strict=True):
+        total, weight, gains = 0.0, 0.0, []
+        for first in range(0, n_window, 200):
+            decay = np.exp(-0.025 / 0.1)
+            total = decay * total + np.mean(window[first : first + 200] ** 2)
+            weight = decay * weight + 1
+            relative = max(total / weight / np.mean(window**2), 1e-4)
+            gains.append(relative**-0.35)
+        # The gain of a block is reached at its end; before the first one it is that of the first.
+        ends = [0, *(200 * (block + 1) for block in range(len(gains)))]
+        gain = np.interp(np.arange(n_window), ends, [gains[0], *gains])
+        np.testing.assert_allclose(got, (gain * window)[n_history:], rtol=2e-3, atol=1e-4)
+
+
+def test_compressor_leaves_silence_alone(windows):
+    windows[0] = 0
+    windows[1, 9000:] = 0
+    section = {"probability": 1.0, "strength": (1.0, 1.0), "attack_s": (0.05, 0.4)}
+    degraded = run(config_with(compressor=section), windows)
+    assert not degraded[0].any()
+    assert not degraded[1, 1000:].any()
+    assert np.isfinite(degraded).all()
+
+
+def test_time_constants_have_to_be_positive(windows):
+    section = {"probability": 1.0, "strength": (1.0, 1.0), "attack_s": (0.0, 0.4)}
+    with pytest.raises(ConfigError, match=r"compressor\.attack_s is \(0\.0, 0\.4\)"):
+        run(config_with(compressor=section), windows)
+
+
+def test_hard_clipping_cuts_at_its_headroom(windows):
+    windows[0] = 0
+    section = {"probability": 1.0, "headroom_db": (3.0, 3.0), "soft_probability": 0.0}
+    degraded = run(config_with(clipping=section), windows)
+    segments = windows[:, N_HISTORY:]
+    bounds = rms(segments)[:, None] * 10 ** (3 / 20)
+    np.testing.assert_allclose(degraded, np.clip(segments, -bounds, bounds), rtol=1e-5)
+    assert (degraded != segments).any(axis=1).sum() == N_ROWS - 1
+
+
+def test_soft_clipping_saturates(windows):
+    windows[0] = 0
+    section = {"probability": 1.0, "headroom_db": (-3.0, -3.0), "soft_probability": 1.0}
+    degraded = run(config_with(clipping=section), windows)[1:]
+    segments = windows[1:, N_HISTORY:]
+    bounds = rms(segments)[:, None] * 10 ** (-3 / 20)
+    np.testing.assert_allclose(degraded, bounds * np.tanh(segments / bounds), rtol=1e-4, atol=1e-7)
+
+
+def test_headroom_is_spread_over_its_range_and_either_clipping_occurs(windows):
+    section = {"probability": 0.8, "headroom_db": (0.0, 6.0), "soft_probability": 0.5}
+    windows = np.tile(windows, (4, 1))
+    degraded = run(config_with(clipping=section), windows)
+    segments = windows[:, N_HISTORY:]
+    peaks = np.abs(degraded).max(axis=1)
+    changed = (degraded != segments).any(axis=1)
+    hard = changed & (np.sum(np.abs(degraded) > 0.9999 * peaks[:, None], axis=1) > 20)
+    assert abs(changed.mean() - 0.8) < 0.08
+    assert abs(hard.sum() / changed.sum() - 0.5) < 0.12
+    headroom_db = 20 * np.log10(peaks / rms(segments))[hard]
+    assert 0 <= headroom_db.min() < 0.5
+    assert 5.5 < headroom_db.max() <= 6.001
+
+
+@pytest.mark.parametrize(
+    ("name", "section"),
+    [
+        ("equalizer", {"range_db": 12.0, "n_knots": 8, "band_hz": (100.0, 4000.0)}),
+        ("compressor", {"strength": (0.5, 0.9), "attack_s": (0.05, 0.4)}),
+        ("clipping", {"headroom_db": (0.0, 6.0), "soft_probability": 0.5}),
+    ],
+)
+def test_electronics_come_with_the_ramp_and_the_drawn_set(windows, name, section):
+    windows[:, 9000:] *= 0.1
+    ramp = {"n_steps": 9, "snr_db": (0.0, 10.0), "offset_s": 0.0}
+    windows = np.tile(windows, (4, 1))
+    for severity, one_of, expected in (
+        (0.0, (), 0.0),
+        (0.5, (), 0.4),
+        (1.0, (), 0.8),
+        (1.0, ((name,), ("gain",)), 0.4),
+    ):
+        config = config_with(**{name: section | {"probability": 0.8}}, ramp=ramp, one_of=one_of)
+        degraded = run(config, windows, severity=severity)
+        changed = np.abs(degraded - windows[:, N_HISTORY:]).max(axis=1) > 2e-4
+        assert abs(changed.mean() - expected) <= (0.09 if expected else 0)
 
 
 def test_ramp_starts_without_room_device_and_filters(windows, rooms, devices):
