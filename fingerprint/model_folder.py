@@ -215,7 +215,7 @@ def _half(variables: Mapping) -> dict:
         with np.errstate(over="ignore"):
             half[name] = values.astype(np.float16)
         if not np.isfinite(half[name]).all():
-            raise ModelError(f"{name} is too large for float16: save the model as float32.")
+            raise ModelError(f"{name} holds what float16 cannot: save the model as float32.")
     return {**variables, "params": traverse_util.unflatten_dict(half, sep="/")}
 
 

@@ -376,3 +376,84 @@ def test_identification_loads_no_training_library():
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert output.stdout.strip() == "[]"
+
+
+@pytest.fixture(scope="module")
+def large_numbers(config, variables):
+    """Parameters as training leaves them: of many sizes, and none a float16."""
+    generator = np.random.default_rng(11)
+    return jax.tree.map(
+        lambda x: (x + 0.01 * generator.standard_normal(x.shape)).astype(np.float32), variables
+    )
+
+
+def rounded_by_hand(tree):
+    return jax.tree.map(lambda x: np.asarray(x).astype(np.float16).astype(np.float32), tree)
+
+
+def test_float16_is_the_rounded_model_in_half_the_space(tmp_path, config, large_numbers, segments):
+    identity = save_model(tmp_path / "half", config, large_numbers, CALIBRATION, dtype="float16")
+    rounded = rounded_by_hand(large_numbers)
+    assert identity == identity_of(config, rounded) != identity_of(config, large_numbers)
+    assert save_model(tmp_path / "whole", config, large_numbers, dtype="float32") != identity
+    half, whole = (
+        sum(values.nbytes for values in np.load(tmp_path / name / "parameters.npz").values())
+        for name in ("half", "whole")
+    )
+    assert 2 * half == whole == 4 * sum(x.size for x in jax.tree.leaves(large_numbers))
+    loaded = Fingerprinter.load(tmp_path / "half")
+    assert loaded.identity == identity and loaded.calibration == CALIBRATION
+    assert {x.dtype for x in jax.tree.leaves(loaded._variables)} == {np.dtype("float32")}
+    jax.tree.map(np.testing.assert_array_equal, dict(loaded._variables), dict(rounded))
+    exact = Fingerprinter.load(tmp_path / "whole").embed_segments(segments[:8])
+    cosines = np.sum(exact * loaded.embed_segments(segments[:8]), axis=1)
+    assert cosines.min() > 0.9999 and not (cosines == 1).all()
+
+
+def test_rounding_twice_changes_nothing(tmp_path, config, large_numbers):
+    identity = save_model(tmp_path / "half", config, large_numbers, dtype="float16")
+    read = model_folder.read_model(tmp_path / "half")
+    assert read.dtype == "float16"
+    assert save_model(tmp_path / "again", config, read.variables, dtype="float16") == identity
+    assert save_model(tmp_path / "wide", config, read.variables) == identity
+    assert model_folder.read_model(tmp_path / "wide").dtype == "float32"
+
+
+def test_statistics_stay_exact_and_the_hash_head_is_rounded(tmp_path, transformer, segments):
+    config, variables, head = transformer
+    tiny = jax.tree.map(np.array, variables)
+    tiny["batch_stats"]["out_norm"]["var"][:] = 1e-9
+    save_model(tmp_path / "half", config, tiny, hash_head=head, dtype="float16")
+    read = model_folder.read_model(tmp_path / "half")
+    np.testing.assert_array_equal(read.variables["batch_stats"]["out_norm"]["var"], 1e-9)
+    jax.tree.map(
+        np.testing.assert_array_equal, read.hash_head["params"], rounded_by_hand(head["params"])
+    )
+    loaded = Fingerprinter.load(tmp_path / "half")
+    exact = Fingerprinter(config, tiny, hash_head=head).codes(loaded.embed_segments(segments[:4]))
+    codes = loaded.codes(loaded.embed_segments(segments[:4]))
+    np.testing.assert_allclose(codes, exact, atol=5e-3)
+
+
+@pytest.mark.parametrize("bad", [7e4, -np.inf, np.nan])
+def test_what_float16_cannot_hold_is_refused(tmp_path, config, variables, bad):
+    changed = jax.tree.map(np.array, variables)
+    changed["params"]["head"]["hidden_bias"][0, 0] = bad
+    with pytest.raises(ModelError, match="head/hidden_bias holds what float16 cannot"):
+        save_model(tmp_path / "half", config, changed, dtype="float16")
+    assert not (tmp_path / "half").exists()
+
+
+def test_an_unknown_dtype_is_refused(tmp_path, config, variables):
+    with pytest.raises(ModelError, match="'int4'; choose one of float32, float16"):
+        save_model(tmp_path / "model", config, variables, dtype="int4")
+
+
+def test_a_damaged_float16_model_is_refused(tmp_path, config, variables):
+    save_model(tmp_path / "half", config, variables, dtype="float16")
+    arrays = dict(np.load(tmp_path / "half" / "parameters.npz"))
+    name = max(arrays, key=lambda each: arrays[each].size)
+    arrays[name].flat[0] = np.nextafter(arrays[name].flat[0], np.float16(1))
+    np.savez(tmp_path / "half" / "parameters.npz", **arrays)
+    with pytest.raises(ModelError, match="is damaged: its parameters are not those"):
+        Fingerprinter.load(tmp_path / "half")
