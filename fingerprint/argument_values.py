@@ -27,7 +27,7 @@ def add_searcher(verb: argparse.ArgumentParser) -> None:
         "--searcher",
         choices=["auto", "exact", "scann", "hash_buckets", "lsh", "ivf_pq", "hnsw"],
         default="auto",
-        help="of a neural index; auto chooses by its size",
+        help="of a neural index or one of both methods; auto chooses by its size",
     )
 
 

@@ -11,6 +11,7 @@ from fingerprint.argument_values import (
     new_verb,
     positive_int,
     shard,
+    share,
 )
 from fingerprint.evaluation.arguments import add_distractors, add_evaluate, add_queries
 from fingerprint.model_verbs import add_describe, add_export
@@ -64,20 +65,24 @@ def _add_index(verbs) -> None:
         "create an index of recordings, or extend one",
         "Files that the index already holds are skipped and folders are walked. A file that\n"
         "cannot be read does not stop the others; such files are named at the end. Each file is\n"
-        "kept as soon as it is done, so an interrupted call is continued by repeating it.",
-        "fingerprint index songs.index ~/Music --model runs/nafp_small/model",
+        "kept as soon as it is done, so an interrupted call is continued by repeating it.\n\n"
+        "Without options a new index is made with the trained model that is part of this program.\n"
+        "An existing one keeps its method and its model, whatever they are.",
+        "fingerprint index songs.index ~/Music",
     )
     verb.add_argument("index_dir", metavar="INDEX_DIR", help="folder of the index")
     verb.add_argument("paths", metavar="PATH", nargs="+", help="audio file or folder")
-    method = verb.add_mutually_exclusive_group()
-    method.add_argument(
-        "--model", metavar="MODEL_DIR", help="make a neural index with this trained model"
-    )
-    method.add_argument(
+    verb.add_argument(
         "--method",
-        choices=["landmarks", "spectral_hash"],
-        help="make an index that needs no training, of landmarks or by spectral hashing; landmarks "
-        "when neither --model nor --method is given (an existing index keeps its own method)",
+        choices=["neural", "landmarks", "spectral_hash", "both"],
+        help="by a trained network (neural, unless there is a --preset); by landmarks or spectral "
+        "hashing, which need no training; or by the network and landmarks together, which takes "
+        "longer and finds more (both)",
+    )
+    verb.add_argument(
+        "--model",
+        metavar="MODEL_DIR",
+        help="trained model for neural and both (the one that is part of this program)",
     )
     verb.add_argument(
         "--preset", metavar="NAME", help="published parameters of a landmark index, e.g. audfprint"
@@ -92,13 +97,21 @@ def _add_query(verbs) -> None:
         "Every file gets the verdict match or no_match, with the best candidates. In JSON, one\n"
         "object per line, they are there for no_match too, and `matches` is [] when nothing in\n"
         "the index resembles the file at all. Times are in seconds: query_start_s to query_end_s\n"
-        "is the part of the file that lies within the track.",
+        "is the part of the file that lies within the track. A confidence of 0.999 says that one\n"
+        "in a thousand files from recordings that the index does not hold gets a candidate as\n"
+        "good; the verdict is match from --min_confidence on.",
         "fingerprint query songs.index clip.wav --top_k 3 --format json",
     )
     verb.add_argument("index_dir", metavar="INDEX_DIR", help="folder of the index")
     verb.add_argument("paths", metavar="PATH", nargs="+", help="audio file or folder")
     verb.add_argument(
         "--top_k", type=positive_int, default=5, metavar="N", help="candidates per file (5)"
+    )
+    verb.add_argument(
+        "--min_confidence",
+        type=share,
+        metavar="X",
+        help="from 0 to 1: how sure a match has to be (0.999)",
     )
     verb.add_argument(
         "--model", metavar="MODEL_DIR", help="refuse an index that was made with another model"
@@ -155,11 +168,15 @@ def _add_generate(verbs) -> None:
         "For collections too large for one process: several processes, each with its own store\n"
         "and --shard, share one list of files. A killed run is continued by repeating the call.\n"
         "Each store is an index, which `query`, `list` and the others take as it is.",
-        "fingerprint generate part0.store ~/Music --model runs/nafp/model --shard 0/8",
+        "fingerprint generate part0.store ~/Music --shard 0/8",
     )
     verb.add_argument("store_dir", metavar="STORE_DIR", help="folder of the store")
     verb.add_argument("paths", metavar="PATH", nargs="*", help="audio file or folder")
-    verb.add_argument("--model", metavar="MODEL_DIR", required=True, help="trained model")
+    verb.add_argument(
+        "--model",
+        metavar="MODEL_DIR",
+        help="trained model (the one that is part of this program)",
+    )
     verb.add_argument("--manifest", metavar="CSV", help="files from the column `path` of a table")
     verb.add_argument("--kind", help="only rows of the manifest whose column `kind` is this")
     verb.add_argument("--split", help="only rows of the manifest whose column `split` is this")

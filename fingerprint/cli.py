@@ -62,9 +62,11 @@ def index(options: argparse.Namespace) -> int:
     from fingerprint.landmark_settings import PRESETS
     from fingerprint.recognizer import create_or_open
 
+    if options.model and options.method not in (None, "neural", "both"):
+        raise UsageError("--model is for the methods neural and both; leave it out, or --method.")
     if options.preset and options.model:
         raise UsageError("--preset is for landmarks; leave it out, or --model.")
-    if options.preset and options.method == "spectral_hash":
+    if options.preset and options.method not in (None, "landmarks"):
         raise UsageError("--preset is for landmarks; leave it out, or choose --method landmarks.")
     if options.preset and options.preset not in PRESETS:
         raise UsageError(f"no preset {options.preset!r}; choose one of {', '.join(PRESETS)}.")
@@ -80,12 +82,15 @@ def query(options: argparse.Namespace) -> int:
     from fingerprint.recognizer import open_recognizer
 
     recognizer = open_recognizer(options.index_dir, model=options.model, searcher=options.searcher)
+    asked = {"top_k": options.top_k}
+    if options.min_confidence is not None:
+        asked["min_confidence"] = options.min_confidence
     n_failed = 0
     for path in options.paths:
         try:
             for file in find_audio([path]):
                 try:
-                    answer = recognizer.identify_file(file, top_k=options.top_k)
+                    answer = recognizer.identify_file(file, **asked)
                 except AudioError as error:
                     n_failed += complain(error)
                 else:
@@ -110,10 +115,9 @@ def list_tracks(options: argparse.Namespace) -> int:
 
 def remove(options: argparse.Namespace) -> int:
     """Remove tracks from an index."""
-    from fingerprint.identification import remove_tracks
-    from fingerprint.store import Store
+    from fingerprint.recognizer import remove_from_index
 
-    removed, unknown = remove_tracks(Store.open(options.index_dir), options.tracks)
+    removed, unknown = remove_from_index(options.index_dir, options.tracks)
     for name in unknown:
         print(f"{options.index_dir} holds no track {name!r}; see `list`.", file=sys.stderr)
     print(f"{len(removed)} removed, {len(unknown)} not found")
@@ -122,12 +126,11 @@ def remove(options: argparse.Namespace) -> int:
 
 def info(options: argparse.Namespace) -> int:
     """Say what an index is and holds."""
-    from fingerprint.recognizer import describe_index
-    from fingerprint.store import Store
+    from fingerprint.recognizer import describe_index, verify_index
 
     facts = describe_index(options.index_dir)
     if options.verify:
-        Store.open(options.index_dir).verify()
+        verify_index(options.index_dir)
         facts["verified"] = True
     print_facts(facts, options.format)
     return DONE
@@ -146,7 +149,9 @@ def generate(options: argparse.Namespace) -> int:
     paths = list(options.paths)
     if options.manifest:
         paths += read_manifest(options.manifest, kind=options.kind, split=options.split)
-    recognizer = create_or_open(options.store_dir, model=options.model, dtype=options.dtype)
+    recognizer = create_or_open(
+        options.store_dir, method="neural", model=options.model, dtype=options.dtype
+    )
     return report(generate(paths, recognizer.fingerprinter, recognizer.store, shard=options.shard))
 
 

@@ -14,10 +14,13 @@ has p = i j w / T at most. The product q of k such p-values has the p-value (Fis
 
     q (1 + x + x^2 / 2! + ... + x^(k-1) / (k-1)!),  x = -ln q
 
-which is q (1 - ln q) for two. Of all these the smallest counts. So a track that is second for both
-may come before two that are first for one, and two that are unsure may be sure together. All is
-computed with logarithms: the best candidates have p-values that are far below what 1 less a
-confidence can express.
+which is q (1 - ln q) for two. Of all these the smallest counts. In a short index any two places
+may agree: where the weaker method and the agreement are nothing together, at the 5 % level, each
+method stands alone.
+
+So a track that is second for both may come before two that are first for one, and two that are
+unsure may be sure together. All is computed with logarithms: the best candidates have p-values that
+are far below what 1 less a confidence can express.
 
 R. A. Fisher, Statistical Methods for Research Workers, 4th edition, 1932, section 21.1.
 """
@@ -31,6 +34,8 @@ from fingerprint.identification import Match
 
 # Places that differ by no more are the same: about a hop of the coarser method.
 SAME_PLACE_S = 0.5
+# Chance may put places together that often, counting what the weaker method has to say.
+_CHANCE_AGREEMENT = 0.05
 # Stands for 0, of which there is no logarithm; ranks decide among such candidates.
 _SMALLEST_P_VALUE = sys.float_info.min
 
@@ -84,6 +89,8 @@ def _evidence(
         return log_p, (best,)
     n_pairs = math.prod(rank for rank, _ in candidates.values())
     log_agreement = math.log(min(1.0, n_pairs * 2 * SAME_PLACE_S / index_s))
+    if log_fisher([max(alone.values()), log_agreement]) > math.log(_CHANCE_AGREEMENT):
+        return log_p, (best,)
     return min(log_p, log_fisher([*alone.values(), log_agreement])), tuple(candidates)
 
 

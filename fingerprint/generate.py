@@ -45,7 +45,7 @@ __all__ = [
 
 COLUMN = "embeddings"
 # Methods whose stores hold these fingerprints; "both" has landmarks of the same tracks besides.
-METHODS = ("neural", "both")
+NEURAL_METHODS = ("neural", "both")
 # A batch of segments holds no more audio than this (32 MiB): 512 segments of 1 s at 16 kHz, but
 # only a dozen of half a minute.
 MAX_BATCH_SAMPLES = 2**23
@@ -128,7 +128,7 @@ def neural_store(
         folder: a store, or a folder that ``Store.create`` accepts.
         fingerprinter: the model.
         dtype: "float32" or "float16"; None: that of the store, or "float32" in a new one.
-        method: one of ``METHODS`` for a new store.
+        method: one of ``NEURAL_METHODS`` for a new store.
 
     Raises:
         StoreError: the folder holds something else, or fingerprints of another model or dtype.
@@ -264,7 +264,7 @@ def _commit_complete(
 
 def _check_identity(store: Store, fingerprinter: "Fingerprinter") -> None:
     made_by = store.recognizer.get("identity")
-    if store.recognizer.get("method") not in METHODS or made_by != fingerprinter.identity:
+    if store.recognizer.get("method") not in NEURAL_METHODS or made_by != fingerprinter.identity:
         raise StoreError(
             f"{store.folder} was made by {store.recognizer.get('method')} {made_by or ''}, not by "
             f"the model {fingerprinter.identity}: their fingerprints do not compare; use that "

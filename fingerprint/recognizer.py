@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fingerprint import both_store
 from fingerprint.errors import FingerprintError
+from fingerprint.generate import NEURAL_METHODS
 from fingerprint.identification import Identification, Match, Recognizer, remove_tracks
 from fingerprint.store import Store, StoreError
 from fingerprint.store_format import HEADER_FILE
@@ -47,8 +48,6 @@ _CHOICES = {
     "neural": {"model", "dtype"},
     "spectral_hash": set(),
 }
-# Methods with a network, and so with a model and a searcher.
-_NEURAL_METHODS = ("neural", "both")
 
 
 def __getattr__(name: str) -> type[Recognizer]:
@@ -64,8 +63,9 @@ def open_recognizer(
 
     Args:
         folder: the index.
-        model: where given, a model folder that the index has to be made with; its hash head
-            serves "hash_buckets", also where the model in the index has none.
+        model: where given, a model folder (or "default", the model that is part of the package)
+            that the index has to be made with; its hash head serves "hash_buckets", also where the
+            model in the index has none.
         searcher: what fingerprints of a network are searched with, a kind of
             `searchers.open_searcher`; the other methods have nothing to choose.
 
@@ -79,10 +79,10 @@ def open_recognizer(
             f"{folder} was made by the method {method!r}, which this program does not know: "
             "update it."
         )
-    choices = {"searcher": searcher} if method in _NEURAL_METHODS else {}
+    choices = {"searcher": searcher} if method in NEURAL_METHODS else {}
     recognizer = __getattr__(_METHODS[method]).open(folder, **choices)
     if model is not None:
-        recognizer.use_model(model)
+        recognizer.use_model(_model_folder(model))
     return recognizer
 
 
@@ -143,15 +143,16 @@ def _create(folder: Path, method: str, choices: Mapping[str, str | Path | None])
                 f"An index of the method {method!r} has no {name}: leave it out, or choose another "
                 "method."
             )
-    model = [given.pop("model", None) or _default_model()] if method in _NEURAL_METHODS else []
-    return __getattr__(_METHODS[method]).create(folder, *model, **given)
+    if method in NEURAL_METHODS:
+        given["model_folder"] = _model_folder(given.pop("model", None))
+    return __getattr__(_METHODS[method]).create(folder, **given)
 
 
-def _default_model() -> Path:
+def _model_folder(name: str | Path | None) -> Path:
     # Imports jax, for which not every method has a use.
-    from fingerprint.pretrained import default_model
+    from fingerprint.pretrained import default_model, find_model
 
-    return default_model()
+    return default_model() if name is None else find_model(name)
 
 
 def remove_from_index(folder: str | Path, tracks: Iterable[str]) -> tuple[list[str], list[str]]:

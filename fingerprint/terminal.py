@@ -42,6 +42,7 @@ def print_answer(path: str, answer, output_format: str) -> None:
             f"  {rank:2d}.  confidence {_percent(match.confidence):>7}  score {match.score:9.3f}  "
             f"query {match.query_start_s:7.2f}-{match.query_end_s:.2f} s  at "
             f"{match.reference_start_s:8.2f}-{match.reference_end_s:.2f} s of  {match.track}"
+            + (f"  (by {' and '.join(match.found_by)})" if match.found_by else "")
         )
     sys.stdout.flush()
 
@@ -67,7 +68,7 @@ def print_facts(facts: dict, output_format: str) -> None:
         print_json(facts)
         return
     flat = {name: value for name, value in facts.items() if not isinstance(value, dict)}
-    for section in facts.keys() - flat.keys():
+    for section in [name for name in facts if name not in flat]:
         flat |= {f"{section}: {name}": value for name, value in facts[section].items()}
     width = max(map(len, flat))
     for name, value in flat.items():

@@ -24,6 +24,7 @@ VERBS = [
     "remove",
     "info",
     "describe",
+    "export",
     "generate",
     "distractors",
     "queries",
@@ -60,7 +61,7 @@ def clip(tmp_path_factory, music):
 @pytest.fixture(scope="module")
 def built(tmp_path_factory, music):
     folder = tmp_path_factory.mktemp("built") / "songs.index"
-    assert cli.main(["index", str(folder), str(music)]) == 0
+    assert cli.main(["index", str(folder), str(music), "--method", "landmarks"]) == 0
     return folder
 
 
@@ -81,7 +82,7 @@ def run(capsys, *arguments):
 
 
 def test_a_folder_is_indexed_once(tmp_path, music, capsys):
-    status, out, _ = run(capsys, "index", tmp_path / "i", music)
+    status, out, _ = run(capsys, "index", tmp_path / "i", music, "--method", "landmarks")
     assert (status, out) == (0, "4 added, 0 already there, 0 failed\n")
     status, out, _ = run(capsys, "index", tmp_path / "i", music, music / "a.wav")
     assert (status, out) == (0, "0 added, 4 already there, 0 failed\n")
@@ -99,7 +100,8 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_indexed(tmp_path, music, c
     silent = tmp_path / "silent.wav"
     soundfile.write(silent, np.zeros(RATE_HZ), RATE_HZ)
     missing = tmp_path / "missing.wav"
-    status, out, err = run(capsys, "index", tmp_path / "i", bad, missing, silent, music / "a.wav")
+    files = [bad, missing, silent, music / "a.wav"]
+    status, out, err = run(capsys, "index", tmp_path / "i", *files, "--method", "landmarks")
     assert (status, out) == (1, "1 added, 0 already there, 3 failed\n")
     for path in (bad, missing, silent):
         assert sum(str(path) in line for line in err.splitlines()) == 1
@@ -399,12 +401,14 @@ def test_unknown_options_are_named(capsys):
         ["index", "i", "x.wav", "--preset", "nobody"],
         ["index", "i", "x.wav", "--preset", "wang", "--model", "m"],
         ["index", "i", "x.wav", "--preset", "wang", "--method", "spectral_hash"],
+        ["index", "i", "x.wav", "--preset", "wang", "--method", "both"],
         ["index", "i", "x.wav", "--model", "m", "--method", "spectral_hash"],
         ["query", "i", "x.wav", "--top_k", "0"],
+        ["query", "i", "x.wav", "--min_confidence", "1.1"],
+        ["query", "i", "x.wav", "--min_confidence", "sure"],
         ["query", "i", "x.wav", "--format", "xml"],
         ["query", "i", "x.wav", "--searcher", "magic"],
         ["remove", "i"],
-        ["generate", "s", "x.wav"],
         ["generate", "s", "--model", "m"],
         ["generate", "s", "x.wav", "--model", "m", "--shard", "2/2"],
         ["evaluate", "i"],
@@ -496,7 +500,7 @@ def test_killed_at_any_moment_an_index_stays_whole(tmp_path, music, clip, capsys
     moments = random.Random(0)
     for n_before in (0, 2, 7, 13, 19):
         process = subprocess.Popen(
-            [*COMMAND, "index", str(index), *files],
+            [*COMMAND, "index", str(index), "--method", "landmarks", *files],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

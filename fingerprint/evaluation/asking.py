@@ -23,6 +23,7 @@ from fingerprint.evaluation.answers import (
 )
 from fingerprint.evaluation.distractors import count_roles
 from fingerprint.evaluation.query_sets import LabelledQuery, QuerySet
+from fingerprint.generate import NEURAL_METHODS
 from fingerprint.identification import Identification, Recognizer
 from fingerprint.progress import progress_bar
 from fingerprint.recognizer import describe_index, open_recognizer
@@ -46,7 +47,7 @@ class System:
             "content": store.content_id,
             "distractor_duration_s": distractors["duration_s"],
         }
-        if database["method"] == "neural":
+        if database["method"] in NEURAL_METHODS:
             database |= _network(index_dir, store) | {"searcher": searcher}
         self.database: Mapping[str, Any] = database
         self.tracks: Sequence[Track] = store.tracks

@@ -115,10 +115,14 @@ class _NamingWriter:
             return self._writer.add(PREFIX + name, columns, duration_s, resolved_path)
         return self._writer.add(self._names[name], columns, duration_s)
 
+    def remove(self, names: Iterable[str]) -> int:
+        return self._writer.remove(names)
+
 
 def _open(index_dir: str | Path) -> Recognizer:
     recognizer = open_recognizer(index_dir)
-    recognizer.store = _NamingStore.open(index_dir)
+    for part in recognizer.parts:
+        part.store = _NamingStore.open(part.store.folder)
     return recognizer
 
 
@@ -169,7 +173,8 @@ def _add_batch(
             path = str(Path(folder, f"{zlib.crc32(name.encode()):08x}.wav"))
             soundfile.write(path, samples, recognizer.sample_rate_hz, subtype="FLOAT")
             names[path] = name
-        recognizer.store.names = names
+        for part in recognizer.parts:
+            part.store.names = names
         added = recognizer.add_files(names, progress=False)
     report.added += [names[path] for path in added.added]
     for path, sentence in added.failed:

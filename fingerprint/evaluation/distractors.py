@@ -18,6 +18,7 @@ from pathlib import Path
 
 from fingerprint.errors import FingerprintError
 from fingerprint.progress import progress_bar
+from fingerprint.recognizer import remove_from_index
 from fingerprint.store import Store, Track
 
 PREFIX = "distractor:"
@@ -52,9 +53,8 @@ def count_roles(tracks: Iterable[Track]) -> dict[str, dict[str, float]]:
 
 def remove_distractors(index_dir: str | Path) -> int:
     """Remove all distractors of an index, and return how many they were."""
-    store = Store.open(index_dir)
-    with store.writer() as writer:
-        return writer.remove([track.name for track in store.tracks if is_distractor(track)])
+    names = [track.name for track in Store.open(index_dir).tracks if is_distractor(track)]
+    return len(remove_from_index(index_dir, names)[0])
 
 
 class HoursBar:
