@@ -90,16 +90,30 @@ def align(
         raise SearchError(f"The alignment is {method!r}; choose one of {', '.join(METHODS)}.")
     first_rows, n_rows = np.asarray(first_rows, np.int64), np.asarray(n_rows, np.int64)
     queries, candidate_ids = np.asarray(queries, np.float32), np.asarray(candidate_ids)
-    _check_shapes(queries, candidate_ids, vectors, first_rows, n_rows, top_k)
-    n_segments, dim = queries.shape[1:]
-    query_rows, vectors = queries.reshape(-1, dim), np.asarray(vectors)
+    vectors = np.asarray(vectors)
+    check_shapes(queries, vectors, first_rows, n_rows, top_k)
+    _check_candidates(queries, candidate_ids)
 
     proposals, candidates = _proposals(candidate_ids, first_rows, n_rows)
+    query_rows = queries.reshape(-1, queries.shape[2])
     proposals.merits = _merits(method, proposals, candidates, query_rows, vectors)
-    contenders = proposals.select(_contenders(proposals, n_segments, n_rows))
+    contenders = proposals.select(_contenders(proposals, queries.shape[1], n_rows))
+    return rank(contenders, queries, vectors, first_rows, n_rows, top_k)
+
+
+def rank(
+    contenders: "Proposals",
+    queries: np.ndarray,
+    vectors: np.ndarray,
+    first_rows: np.ndarray,
+    n_rows: np.ndarray,
+    top_k: int,
+) -> list[Hypothesis]:
+    """The best contender of each track by merit and score, best first; arguments as of `align`."""
+    n_segments = queries.shape[1]
     first_segments, n_overlapping = contenders.overlaps(n_segments, n_rows)
     scores = _score(
-        query_rows,
+        queries.reshape(-1, queries.shape[2]),
         vectors,
         contenders.shifts * n_segments + first_segments,
         first_rows[contenders.tracks] + contenders.starts + first_segments,
@@ -119,7 +133,7 @@ def align(
 
 
 @dataclasses.dataclass
-class _Proposals:
+class Proposals:
     """Distinct places, ``(p,)`` each; merits are what the method compares, larger is better."""
 
     shifts: np.ndarray
@@ -128,8 +142,9 @@ class _Proposals:
     votes: np.ndarray
     merits: np.ndarray
 
-    def select(self, which: np.ndarray) -> "_Proposals":
-        return _Proposals(*(getattr(self, f.name)[which] for f in dataclasses.fields(self)))
+    def select(self, which: np.ndarray) -> "Proposals":
+        """Those of the given numbers."""
+        return Proposals(*(getattr(self, f.name)[which] for f in dataclasses.fields(self)))
 
     def overlaps(self, n_segments: int, n_rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The first query segment within the track, and how many are."""
@@ -147,7 +162,7 @@ class _Candidates:
     proposals: np.ndarray
 
 
-def _proposals(candidate_ids, first_rows, n_rows) -> tuple[_Proposals, _Candidates]:
+def _proposals(candidate_ids, first_rows, n_rows) -> tuple[Proposals, _Candidates]:
     """The distinct proposals, whose merits are all alike, and what they were made by."""
     n_shifts, n_segments, n_neighbours = candidate_ids.shape
     rows = candidate_ids.reshape(-1).astype(np.int64)
@@ -166,7 +181,7 @@ def _proposals(candidate_ids, first_rows, n_rows) -> tuple[_Proposals, _Candidat
     keys = np.ravel_multi_index((shifts, tracks, starts + n_segments), grid)
     keys, proposal_of, votes = np.unique(keys, return_inverse=True, return_counts=True)
     shifts, tracks, starts = np.unravel_index(keys, grid)
-    proposals = _Proposals(shifts, tracks, starts - n_segments, votes, np.zeros(len(keys)))
+    proposals = Proposals(shifts, tracks, starts - n_segments, votes, np.zeros(len(keys)))
     return proposals, _Candidates(query_rows, rows, proposal_of)
 
 
@@ -186,7 +201,7 @@ def _merits(method, proposals, candidates, queries, vectors) -> np.ndarray:
     return merits
 
 
-def _contenders(proposals: _Proposals, n_segments: int, n_rows: np.ndarray) -> np.ndarray:
+def _contenders(proposals: Proposals, n_segments: int, n_rows: np.ndarray) -> np.ndarray:
     """Which proposals to score, ascending: the best of their track, as many as may be read."""
     best_of_track = np.full(len(n_rows), -np.inf)
     np.maximum.at(best_of_track, proposals.tracks, proposals.merits)
@@ -214,7 +229,14 @@ def _score(queries, vectors, query_rows, vector_rows, lengths):
     return scores
 
 
-def _check_shapes(queries, candidate_ids, vectors, first_rows, n_rows, top_k):
+def check_shapes(
+    queries: np.ndarray,
+    vectors: np.ndarray,
+    first_rows: np.ndarray,
+    n_rows: np.ndarray,
+    top_k: int,
+) -> None:
+    """Raise SearchError where arguments of an alignment do not fit each other."""
     if queries.ndim != 3 or 0 in queries.shape or vectors.ndim != 2:
         raise SearchError(
             f"The queries have the shape {queries.shape} and the store {vectors.shape}, but they "
@@ -225,11 +247,6 @@ def _check_shapes(queries, candidate_ids, vectors, first_rows, n_rows, top_k):
             f"The queries have {queries.shape[2]} dimensions and the store has "
             f"{vectors.shape[1]}; use the model that the store was made with."
         )
-    if candidate_ids.ndim != 3 or candidate_ids.shape[:2] != queries.shape[:2]:
-        raise SearchError(
-            f"The candidates have the shape {candidate_ids.shape}, but it has to begin with "
-            f"{queries.shape[:2]}, the shifts and segments of the queries."
-        )
     if first_rows.ndim != 1 or first_rows.shape != n_rows.shape:
         raise SearchError(
             f"first_rows has the shape {first_rows.shape} and n_rows {n_rows.shape}, but both "
@@ -237,3 +254,11 @@ def _check_shapes(queries, candidate_ids, vectors, first_rows, n_rows, top_k):
         )
     if top_k < 1:
         raise SearchError(f"top_k is {top_k}, but it has to be at least 1.")
+
+
+def _check_candidates(queries, candidate_ids):
+    if candidate_ids.ndim != 3 or candidate_ids.shape[:2] != queries.shape[:2]:
+        raise SearchError(
+            f"The candidates have the shape {candidate_ids.shape}, but it has to begin with "
+            f"{queries.shape[:2]}, the shifts and segments of the queries."
+        )

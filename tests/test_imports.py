@@ -23,7 +23,7 @@ LAYERS = [
     [
         *("impulse_responses", "augmentation_steps", "augmentation_dynamics"),
         *("augmentation_spectra", "augmentation"),
-        *("waveform_bank", "track_speeds", "pair_sampling", "pairs"),
+        *("waveform_bank", "track_speeds", "playback_speed", "pair_sampling", "pairs"),
     ],
     ["config", "features", "encoders", "triplets", "losses"],
     ["sinkhorn", "balanced_hash", "describe"],
@@ -37,7 +37,7 @@ LAYERS = [
         *("store_format", "store_writer", "store", "file_lists"),
         *("read_ahead", "reference_segments", "generate"),
     ],
-    ["searchers", "alignment"],
+    ["searchers", "alignment", "exhaustive_alignment", "offset_refinement"],
     [
         *("landmark_settings", "landmark_peaks", "landmarks", "spectral_hash"),
         *("inverted_index", "landmark_index", "spectral_hash_index"),
