@@ -355,6 +355,18 @@ def test_the_verb_makes_a_set(audio, tmp_path, capsys):
     assert "exists already" in capsys.readouterr().err
 
 
+def test_settings_that_an_earlier_version_did_not_know_were_not_applied(audio, tmp_path):
+    settings = QuerySettings(queries_from=str(audio / "music"), n_queries=1, durations_s=(1.0,))
+    made = write_query_set(tmp_path / "set", settings, audio="recipe", progress=False)
+    wanted = made.settings
+    description = tmp_path / "set" / "queries.json"
+    written = json.loads(description.read_text())
+    del written["settings"]["babble_db"]
+    description.write_text(json.dumps(written))
+    assert QuerySet.open(tmp_path / "set").settings == wanted
+    assert wanted["babble_db"] == [None]
+
+
 @pytest.mark.parametrize("wrong", ["--snr_range_db 3", "--speed fast", "--per minute"])
 def test_wrong_options_are_wrong_usage(tmp_path, capsys, wrong):
     with pytest.raises(SystemExit) as exit_:

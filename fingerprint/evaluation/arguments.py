@@ -28,10 +28,11 @@ def add_queries(verbs) -> None:
         "Queries are random excerpts of recordings, degraded, with a table of what is true and\n"
         "what was done: truth.csv. Options that take a list make every excerpt once for each\n"
         "value (and for each combination of them); `none` in a list leaves that step out. The\n"
-        "order is that of sound: speed, tempo, pitch; noise; room; device; filters, clipping,\n"
-        "gain control, level; codec. Wherever a folder has a manifest.csv (columns path, kind,\n"
-        "split), only its files of the option's kind (music, noise, room_ir, device_ir) and of\n"
-        "--split are used. Nothing is left behind by a call that did not finish.",
+        "order is that of sound: speed, tempo, pitch; loudspeaker; noise; room; device; voices;\n"
+        "microphone, filters, clipping; suppression, gain control, level; codec. Wherever a\n"
+        "folder has a manifest.csv (columns path, kind, split), only its files of the option's\n"
+        "kind (music, noise, room_ir, device_ir) and of --split are used. Nothing is left behind\n"
+        "by a call that did not finish.",
         "fingerprint queries runs/phone --queries_from AUDIO --noise AUDIO --room_ir AUDIO \\\n"
         "      --snr_db 0,10 --high_pass_hz 300 --low_pass_hz 3400 --codec none,opus:16",
     )
@@ -91,6 +92,9 @@ def _add_conditions(verb: argparse.ArgumentParser) -> None:
         ("--speed", "X,X", "played so many times as fast, tempo and pitch alike"),
         ("--tempo", "X,X", "tempo alone (needs librosa)"),
         ("--pitch_semitones", "X,X", "pitch alone (needs librosa)"),
+        ("--equaliser_db", "DB,DB", "unevenness of loudspeaker and microphone, e.g. 6"),
+        ("--babble_db", "DB,DB", "ratio to synthetic voices near the microphone, e.g. 5"),
+        ("--suppression", "X,X", "strength of a telephone's noise suppression, e.g. 0.8"),
     )
     verb.add_argument(
         "--snr_db", type=floats_or_none, default=[0.0, 5.0, 10.0], metavar="DB,DB",

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import soxr
-from scipy import signal
+from scipy import fft, ndimage, signal
 
 from fingerprint.errors import FingerprintError
 
@@ -18,6 +18,12 @@ _GAIN_BLOCK_S = 0.01
 _GAIN_TARGET_DB = -20.0
 _LARGEST_GAIN_DB = 30.0
 _ATTACK_S, _RELEASE_S = 0.02, 0.5
+# An equaliser has a knot every half an octave from here on; its echoes are shorter than this.
+_LOWEST_KNOT_HZ, _KNOTS_PER_OCTAVE = 62.5, 2
+_EQUALISER_S = 0.25
+# Noise suppression: the floor of each band is the lowest level that its smoothed power has around.
+_SUPPRESSION_FRAME_S, _SUPPRESSION_HOP_S = 0.032, 0.008
+_FLOOR_SEARCH_S, _FLOOR_BIAS, _LEAST_GAIN = 1.5, 1.8, 0.1
 
 
 class DegradationError(FingerprintError):
@@ -39,13 +45,22 @@ def degrade(
     """
     mixed = music
     if noise is not None:
-        powers = [np.mean(np.square(x[n_history:], dtype=np.float64)) for x in (music, noise)]
-        if powers[1] > 0:
-            mixed = music + noise * np.sqrt(powers[0] / (powers[1] * 10 ** (snr_db / 10)))
+        mixed = mix(music, noise, snr_db, n_history)
     for response in responses:
         if response is not None:
             mixed = convolve_aligned(mixed, response)
     return peak_normalised(mixed[n_history:])
+
+
+def mix(sound: np.ndarray, noise: np.ndarray, snr_db: float, n_history: int = 0) -> np.ndarray:
+    """Sound and noise ``(n,)`` together; the ratio is of the powers after ``n_history`` samples.
+
+    The sound as it is where one of the two is silent.
+    """
+    powers = [np.mean(np.square(x[n_history:], dtype=np.float64)) for x in (sound, noise)]
+    if powers[1] == 0:
+        return sound
+    return sound + noise * np.sqrt(powers[0] / (powers[1] * 10 ** (snr_db / 10)))
 
 
 def peak_normalised(samples: np.ndarray) -> np.ndarray:
@@ -79,6 +94,52 @@ def limit_band(
             sections = signal.butter(_BAND_ORDER, corner_hz, kind, fs=sample_rate_hz, output="sos")
             samples = signal.sosfiltfilt(sections, samples)
     return samples.astype(np.float32)
+
+
+def equalise(samples: np.ndarray, sample_rate_hz: int, gains_db: np.ndarray) -> np.ndarray:
+    """A smooth frequency response of zero phase, as uneven as loudspeakers and phones have it.
+
+    Args:
+        samples: ``(n,)``.
+        sample_rate_hz: of the samples.
+        gains_db: ``(n_equaliser_knots(sample_rate_hz),)`` at half octaves from 62.5 Hz on, with
+            straight lines over the logarithm of the frequency between them.
+    """
+    knots = np.arange(n_equaliser_knots(sample_rate_hz)) / _KNOTS_PER_OCTAVE
+    # Zeros for what the response rings with before and after the samples.
+    n = fft.next_fast_len(len(samples) + round(_EQUALISER_S * sample_rate_hz), real=True)
+    frequencies_hz = np.maximum(fft.rfftfreq(n, 1 / sample_rate_hz), _LOWEST_KNOT_HZ)
+    response_db = np.interp(np.log2(frequencies_hz / _LOWEST_KNOT_HZ), knots, gains_db)
+    shaped = fft.irfft(fft.rfft(samples, n) * 10 ** (response_db / 20), n)
+    return shaped[: len(samples)].astype(np.float32)
+
+
+def n_equaliser_knots(sample_rate_hz: int) -> int:
+    """How many gains `equalise` takes: the last one is at half the sample rate, or just above."""
+    n_octaves = np.log2(sample_rate_hz / 2 / _LOWEST_KNOT_HZ)
+    return 1 + int(np.ceil(_KNOTS_PER_OCTAVE * n_octaves))
+
+
+def suppress_noise(samples: np.ndarray, sample_rate_hz: int, strength: float) -> np.ndarray:
+    """What a telephone does against steady noise, and with it to music: a gate for each band.
+
+    The floor of a band is the minimum of its smoothed power over 1.5 s (minimum statistics, Martin
+    2001); ``strength`` times its magnitude is subtracted, down to a tenth (Boll 1979). What holds
+    a tone for long is taken for noise. ``(n,)``, not scaled.
+    """
+    n_frame, n_hop = (
+        round(seconds * sample_rate_hz) for seconds in (_SUPPRESSION_FRAME_S, _SUPPRESSION_HOP_S)
+    )
+    frames = {"fs": sample_rate_hz, "nperseg": n_frame, "noverlap": n_frame - n_hop}
+    spectrum = signal.stft(samples, **frames)[2]
+    power = np.square(np.abs(spectrum))
+    smoothed = signal.lfilter([0.3], [1, -0.7], power)
+    n_around = round(_FLOOR_SEARCH_S / _SUPPRESSION_HOP_S)
+    floor = _FLOOR_BIAS * ndimage.minimum_filter1d(smoothed, n_around, axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gain = np.nan_to_num(1 - strength * np.sqrt(floor / power), neginf=0.0)
+    gain = signal.lfilter([0.5], [1, -0.5], np.maximum(gain, _LEAST_GAIN))
+    return signal.istft(spectrum * gain, **frames)[1][: len(samples)].astype(np.float32)
 
 
 def clip_share(samples: np.ndarray, share: float) -> np.ndarray:

@@ -24,7 +24,7 @@ import numpy as np
 from fingerprint.audio import read_audio
 from fingerprint.audio_decoding import open_audio
 from fingerprint.evaluation.query_recipes import Recipe
-from fingerprint.evaluation.query_settings import QueryError
+from fingerprint.evaluation.query_settings import QueryError, QuerySettings
 from fingerprint.evaluation.query_synthesis import AudioReader, synthesise
 
 FORMAT, FORMAT_VERSION = "fingerprint queries", 1
@@ -109,8 +109,12 @@ class QuerySet:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What a synthesised set was made with, as of `QuerySettings`."""
-        return self.description.get("settings", {})
+        """What a synthesised set was made with, as of `QuerySettings`; nothing if it was recorded.
+
+        What the version that made it did not know was not done: it has its default here.
+        """
+        own = self.description.get("settings")
+        return _default_settings() | own if own else {}
 
     def __len__(self) -> int:
         return self._n
@@ -226,6 +230,10 @@ def truth_of(row: Mapping[str, str], full_path: Callable[[str], str]) -> Truth:
     start_s, duration_s = (_value(row.get(name)) for name in ("start_s", "duration_s"))
     track = full_path(row["track"]) if row["track"] else None
     return Truth(row["query"], track, start_s, duration_s, conditions)
+
+
+def _default_settings() -> dict[str, Any]:
+    return json.loads(json.dumps(dataclasses.asdict(QuerySettings())))
 
 
 def to_int16(samples: np.ndarray) -> np.ndarray:

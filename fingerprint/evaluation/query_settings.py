@@ -16,6 +16,7 @@ from fingerprint.file_lists import read_manifest
 CONDITIONS = (
     *("snr_db", "t60_s", "low_pass_hz", "high_pass_hz", "clipped_share", "level_db", "codec"),
     *("speed", "tempo", "pitch_semitones"),
+    *("equaliser_db", "babble_db", "suppression"),
 )
 _RANGES = {
     "t60_s": (0.05, 20.0),
@@ -25,6 +26,9 @@ _RANGES = {
     "speed": (0.5, 2.0),
     "tempo": (0.5, 2.0),
     "pitch_semitones": (-12.0, 12.0),
+    "equaliser_db": (0.0, 20.0),
+    "babble_db": (-60.0, 100.0),
+    "suppression": (0.0, 1.0),
     "room_share": (0.0, 1.0),
     "device_share": (0.0, 1.0),
     "n_noises": (1, 20),
@@ -60,7 +64,7 @@ class QuerySettings:
     """What is asked for; folders are read as in `audio_of_kind`.
 
     Every excerpt is made once under each *condition*, a choice of one value for each of
-    ``snr_db`` to ``pitch_semitones``: systems and conditions are compared on the same excerpts.
+    `CONDITIONS`: systems and conditions are compared on the same excerpts.
 
     Attributes:
         unknown: recordings that no index is to hold; as many excerpts again are taken from them.
@@ -79,6 +83,10 @@ class QuerySettings:
         clipped_share: share of the samples at full scale, by overdriving.
         codec: round trip at the sample rate of the query, "mp3:64" or "opus:16" (kbit/s).
         level_db: peak of the query, relative to full scale.
+        equaliser_db: unevenness of loudspeaker and microphone, the standard deviation of their
+            gains at half octaves; half of it is the microphone's.
+        babble_db: ratio of all else to voices near the microphone, made from the seed.
+        suppression: strength of a telephone's gate against steady noise.
     """
 
     queries_from: str = ""
@@ -112,6 +120,9 @@ class QuerySettings:
     speed: Sequence[float | None] = (None,)
     tempo: Sequence[float | None] = (None,)
     pitch_semitones: Sequence[float | None] = (None,)
+    equaliser_db: Sequence[float | None] = (None,)
+    babble_db: Sequence[float | None] = (None,)
+    suppression: Sequence[float | None] = (None,)
 
     def __post_init__(self):
         self._check_values()

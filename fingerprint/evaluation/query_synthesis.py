@@ -7,6 +7,7 @@ import numpy as np
 
 from fingerprint.audio import read_audio
 from fingerprint.evaluation import degradations
+from fingerprint.evaluation.babble import babble
 from fingerprint.evaluation.lossy_codecs import Codec, round_trip
 from fingerprint.evaluation.query_recipes import Chunk, Reader, Recipe, loop
 from fingerprint.evaluation.query_settings import Condition
@@ -14,6 +15,8 @@ from fingerprint.evaluation.query_settings import Condition
 # Longer than what a resampler or a vocoder makes of the two ends of an excerpt.
 _MARGIN_S = 0.1
 _CACHE_BYTES = 128 * 2**20
+# What is drawn for an excerpt when it is synthesised, each from a stream of its own.
+_SPEAKER, _MICROPHONE, _VOICES = range(3)
 
 
 class AudioReader:
@@ -44,9 +47,10 @@ class AudioReader:
 def synthesise(recipe: Recipe, read: Reader) -> np.ndarray:
     """Make a query: the same recipe, files and libraries give the same samples, bit for bit.
 
-    The order is that of sound: the recording played faster or slower; noise, then the impulse
-    responses of room and device (the published order, Chang et al., arXiv 2010.11910); the band
-    of the microphone, overdriving, automatic gain, level; and the codec.
+    The order is that of sound: the recording played faster or slower, by an uneven loudspeaker;
+    noise, then the impulse responses of room and device (the published order, Chang et al., arXiv
+    2010.11910); voices near the microphone, its unevenness and band, overdriving; suppression of
+    noise, automatic gain, level; and the codec.
 
     Returns:
         ``(recipe.n_samples,)`` float32 in [-1, 1].
@@ -62,6 +66,7 @@ def synthesise(recipe: Recipe, read: Reader) -> np.ndarray:
     music = played(
         track, recipe.start, n_before, recipe.n_samples + margin, rate_hz, recipe.condition
     )
+    music = _equalised(music, recipe, _SPEAKER, 1.0)
     recorded, at = [], margin
     for chunk in recipe.chunks:
         first = at + chunk.offset
@@ -128,13 +133,12 @@ def _record(music: np.ndarray, chunk: Chunk, recipe: Recipe, read: Reader) -> np
 def _transmit(samples: np.ndarray, recipe: Recipe) -> np.ndarray:
     """What microphone, telephone and file make of a recording ``(n,)`` with a peak of 1."""
     rate_hz, condition = recipe.sample_rate_hz, recipe.condition
-    low_pass_hz, high_pass_hz = condition["low_pass_hz"], condition["high_pass_hz"]
-    if low_pass_hz is not None or high_pass_hz is not None:
-        samples = degradations.peak_normalised(
-            degradations.limit_band(samples, rate_hz, low_pass_hz, high_pass_hz)
-        )
+    samples = _through_microphone(samples, recipe)
     if condition["clipped_share"]:
         samples = degradations.clip_share(samples, condition["clipped_share"])
+    if condition.get("suppression"):
+        suppressed = degradations.suppress_noise(samples, rate_hz, condition["suppression"])
+        samples = degradations.peak_normalised(suppressed)
     if recipe.gain_control:
         samples = degradations.control_gain(samples, rate_hz)
     if condition["level_db"]:
@@ -142,3 +146,33 @@ def _transmit(samples: np.ndarray, recipe: Recipe) -> np.ndarray:
     if condition["codec"] is not None:
         samples = round_trip(samples, rate_hz, Codec.parse(condition["codec"]))
     return samples
+
+
+def _through_microphone(samples: np.ndarray, recipe: Recipe) -> np.ndarray:
+    """With voices near it, and as its frequency response leaves them: ``(n,)`` with a peak of 1."""
+    rate_hz, condition = recipe.sample_rate_hz, recipe.condition
+    low_pass_hz, high_pass_hz = condition["low_pass_hz"], condition["high_pass_hz"]
+    babble_db, changed = condition.get("babble_db"), samples
+    if babble_db is not None:
+        voices = babble(_rng(recipe, _VOICES), len(samples), rate_hz)
+        changed = degradations.mix(changed, voices, babble_db)
+    changed = _equalised(changed, recipe, _MICROPHONE, 0.5)
+    if low_pass_hz is not None or high_pass_hz is not None:
+        changed = degradations.limit_band(changed, rate_hz, low_pass_hz, high_pass_hz)
+    return samples if changed is samples else degradations.peak_normalised(changed)
+
+
+def _equalised(samples: np.ndarray, recipe: Recipe, stream: int, share: float) -> np.ndarray:
+    """The samples, through a response that is as uneven as the condition says, times ``share``."""
+    # Recipes of earlier versions do not know of it.
+    spread_db = recipe.condition.get("equaliser_db")
+    if not spread_db:
+        return samples
+    n_knots = degradations.n_equaliser_knots(recipe.sample_rate_hz)
+    gains_db = share * spread_db * _rng(recipe, stream).standard_normal(n_knots)
+    return degradations.equalise(samples, recipe.sample_rate_hz, gains_db)
+
+
+def _rng(recipe: Recipe, stream: int) -> np.random.Generator:
+    """The same for all conditions of an excerpt."""
+    return np.random.default_rng([recipe.seed, recipe.excerpt, stream])

@@ -3,7 +3,14 @@
 from collections.abc import Sequence
 
 NOTHING = "-"
-_UNITS = {"snr_db": "{} dB", "t60_s": "t60 {} s", "codec": "{}", "level_db": "level {} dB"}
+_UNITS = {
+    "snr_db": "{} dB",
+    "t60_s": "t60 {} s",
+    "codec": "{}",
+    "level_db": "level {} dB",
+    "equaliser_db": "uneven by {} dB",
+    "babble_db": "babble at {} dB",
+}
 # Columns of words; those of numbers stand to the right.
 _WORDS = {"system", "queries", "condition", "index", "method", "searcher", "first", "second"}
 
