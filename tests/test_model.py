@@ -425,7 +425,8 @@ def test_statistics_stay_exact_and_the_hash_head_is_rounded(tmp_path, transforme
     tiny["batch_stats"]["out_norm"]["var"][:] = 1e-9
     save_model(tmp_path / "half", config, tiny, hash_head=head, dtype="float16")
     read = model_folder.read_model(tmp_path / "half")
-    np.testing.assert_array_equal(read.variables["batch_stats"]["out_norm"]["var"], 1e-9)
+    variance = read.variables["batch_stats"]["out_norm"]["var"]
+    np.testing.assert_array_equal(variance, np.float32(1e-9))
     jax.tree.map(
         np.testing.assert_array_equal, read.hash_head["params"], rounded_by_hand(head["params"])
     )
