@@ -87,6 +87,8 @@ def get_config() -> ConfigDict:
             # Sets of steps of which each replica draws one; a step that is in some set, but not
             # in the drawn one, is skipped. Empty: every step follows its own probability.
             "one_of": (),
+            # The replica is played at a speed within this fraction of 1, its middle in its place.
+            "speed": ConfigDict({"probability": 0.0, "max_fraction": 0.03}),
             # Gaussian noise; needs no recordings.
             "white_noise": ConfigDict({"probability": 0.0, "snr_db": (0.0, 10.0)}),
             # snr_step_db: the SNR is a multiple of it above the lower bound; 0: any value. An
@@ -103,9 +105,15 @@ def get_config() -> ConfigDict:
                 }
             ),
             "gain": ConfigDict({"probability": 1.0, "factor": (0.1, 1.0)}),
-            # "linear", or "circular" within the segment as in the published code.
+            # "linear", or "circular" within the segment as in the published code. With the last
+            # probability the room is not heard on the noise, which is then that of the microphone.
             "room": ConfigDict(
-                {"probability": 0.8, "max_duration_s": 1.0, "convolution": "linear"}
+                {
+                    "probability": 0.8,
+                    "max_duration_s": 1.0,
+                    "convolution": "linear",
+                    "dry_noise_probability": 0.0,
+                }
             ),
             "device": ConfigDict({"probability": 0.5, "max_duration_s": 0.25}),
             "filters": ConfigDict(
@@ -130,8 +138,8 @@ def get_config() -> ConfigDict:
             ),
             "level": ConfigDict({"probability": 1.0, "factor": (0.1, 1.0)}),
             # Small batches do not leave chance with the whole chain from the first step: severity
-            # grows linearly from these values, and every probability from that of the room to that
-            # of clipping from 0.
+            # grows linearly from these values, and the probabilities of other speeds, extra noise
+            # and all from room to clipping from 0.
             "ramp": ConfigDict({"n_steps": 900, "snr_db": (25.0, 35.0), "offset_s": 0.025}),
         }
     )

@@ -33,6 +33,7 @@ from fingerprint.augmentation_steps import (
     Ramp,
     Response,
     Room,
+    draw,
     seed_of,
 )
 from fingerprint.errors import ConfigError
@@ -61,6 +62,7 @@ class Degradation:
         white_noise, background, gain, room, device, filters, equalizer, compressor, clipping,
             level, ramp: Sections of the configuration. A step whose section is None or whose
             probability is 0 is left out; without a ramp the severity is always 1.
+        speed: Of no effect here: windows are cut at it, see `fingerprint.playback_speed`.
 
     Raises:
         ConfigError: a choice that does not exist.
@@ -87,6 +89,7 @@ class Degradation:
         clipping: Mapping | None = None,
         level: Mapping | None = None,
         ramp: Mapping | None = None,
+        speed: Mapping | None = None,
     ):
         self.n_history = round(history_s * sample_rate_hz)
         self.ramp = None if ramp is None else Ramp(**ramp)
@@ -110,6 +113,7 @@ class Degradation:
             if step is not None and bank is not None
         }
         filters = {"filters": _step(Filters, filters), "equalizer": _step(Equalizer, equalizer)}
+        self._dry_noise_probability = room.dry_noise_probability if "room" in responses else 0.0
         self._circular_room = None
         if "room" in responses and room.convolution == "circular":
             n_samples -= self.n_history
@@ -138,20 +142,32 @@ class Degradation:
         """
         severity = 1.0 if self.ramp is None else tf.cast(severity, tf.float32)
         drawn = self._one_of.drawn(windows.shape[0], seed=seed_of("one_of", seed))
-        windows = self._add_noise(windows, backgrounds, drawn, severity, seed)
+        mixed = self._add_noise(windows, backgrounds, drawn, severity, seed)
+        dry = self._dry_noise(mixed - windows, severity, seed)
+        windows = mixed
         if self._gain:
             chance = self._gain.probability * drawn.get("gain", 1.0)
-            windows = self._gain.scale(
-                windows, chance=chance, seed=seed_of("gain", seed), normalise=False
+            windows, dry = (
+                None
+                if each is None
+                else self._gain.scale(
+                    each, chance=chance, seed=seed_of("gain", seed), normalise=False
+                )
+                for each in (windows, dry)
             )
         n_history = self.n_history
         if self._circular_room:
             windows = self._circular_room(
-                windows[:, n_history:], response_ids, drawn, severity, seed
+                windows[:, n_history:],
+                None if dry is None else dry[:, n_history:],
+                response_ids,
+                drawn,
+                severity,
+                seed,
             )
-            n_history = 0
+            n_history, dry = 0, None
         if self._convolutions:
-            windows = self._convolutions(windows, response_ids, drawn, severity, seed)
+            windows = self._convolutions(windows, dry, response_ids, drawn, severity, seed)
         return self._change_levels(windows, n_history, drawn, severity, seed)
 
     def _change_levels(self, windows, n_history, drawn, severity, seed):
@@ -174,6 +190,14 @@ class Degradation:
                 segments, chance=chance, seed=seed_of("level", seed), normalise=True
             )
         return segments
+
+    def _dry_noise(self, noise, severity, seed):
+        """The noise that no room reverberates, ``(b, n)``; None if there is never any."""
+        if not self._dry_noise_probability:
+            return None
+        (chosen,) = tf.unstack(draw(seed_of("dry_noise", seed), 1, noise.shape[0]))
+        is_dry = chosen < severity * self._dry_noise_probability
+        return tf.where(is_dry[:, None], noise, 0.0)
 
     def _add_noise(self, windows, backgrounds, drawn, severity, seed):
         steps = {}

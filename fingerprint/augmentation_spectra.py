@@ -111,16 +111,22 @@ class Convolutions:
             for name, (probability, aligned) in responses.items()
         }
 
-    def __call__(self, windows, response_ids, drawn, severity, seed):
-        """Convolve windows ``(b, n_samples)``; ``drawn`` is that of `OneOf`."""
+    def __call__(self, windows, dry, response_ids, drawn, severity, seed):
+        """Convolve windows ``(b, n_samples)``; ``drawn`` is that of `OneOf`.
+
+        ``dry`` is the part of the windows that the room leaves as it is, or None.
+        """
         n_rows = windows.shape[0]
-        spectrum = tf.signal.rfft(windows, [self._n_fft])
+        in_room = windows if dry is None else windows - dry
+        spectrum = tf.signal.rfft(in_room, [self._n_fft])
         for name, (probability, spectra) in self._responses.items():
             chosen, value = tf.unstack(draw(seed_of(name, seed), 2, n_rows))
             identity = spectra.shape[0] - 1
             ids = tf.cast(value * identity, tf.int32) if response_ids is None else response_ids
             chance = severity * (probability * drawn.get(name, 1.0))
             spectrum *= tf.gather(spectra, tf.where(chosen < chance, ids, identity))
+            if name == "room" and dry is not None:
+                spectrum += tf.signal.rfft(dry, [self._n_fft])
         magnitudes = [
             step.magnitudes(
                 self._frequencies_hz,

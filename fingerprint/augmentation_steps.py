@@ -21,9 +21,9 @@ CONVOLUTIONS = ("linear", "circular")
 # The draws of a step come from the stream of its number here: new ones are appended.
 _STREAMS = (
     *("background", "gain", "room", "device", "filters", "level", "white_noise", "one_of"),
-    *("equalizer", "extra_noise", "compressor", "clipping"),
+    *("equalizer", "extra_noise", "compressor", "clipping", "dry_noise"),
 )
-STEPS = tuple(name for name in _STREAMS if name not in ("one_of", "extra_noise"))
+STEPS = tuple(name for name in _STREAMS if name not in ("one_of", "extra_noise", "dry_noise"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,13 +191,15 @@ class Room(Response):
 
     The circular one is that of NAFP's published code: a product of two spectra as long as the
     segment. The room then knows no audio from before the segment, whose end reverberates in its
-    beginning instead.
+    beginning instead. With ``dry_noise_probability`` the noise of a row arises at the microphone,
+    and only the music has been through the room.
 
     Raises:
         ConfigError: on construction, another convolution.
     """
 
     convolution: str = "linear"
+    dry_noise_probability: float = 0.0
 
     def __post_init__(self):
         """Refuse what is neither."""

@@ -257,6 +257,26 @@ def test_device_after_a_circular_room_is_linear_and_without_history(windows, roo
     np.testing.assert_allclose(degraded[9], expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("convolution", ["linear", "circular"])
+def test_dry_noise_is_added_to_what_the_room_has_made_of_the_music(
+    windows, noise, rooms, convolution
+):
+    background = {"probability": 1.0, "snr_db": (3.0, 3.0)}
+    room = {"probability": 1.0, "max_duration_s": 1.0, "convolution": convolution}
+    gain = {"probability": 1.0, "factor": (0.5, 0.5)}
+    scaled_noise = run(config_with(background=background), windows, noise) - windows[:, N_HISTORY:]
+    music_in_room = run(config_with(room=room), windows, rooms=rooms)
+    reverberant = run(config_with(background=background, room=room), windows, noise, rooms)
+    for probability, expected_share in ((1.0, 1.0), (0.5, 0.5), (0.0, 0.0)):
+        config = config_with(
+            background=background, gain=gain, room=room | {"dry_noise_probability": probability}
+        )
+        result = 2 * run(config, windows, noise, rooms)
+        is_dry = np.isclose(result, music_in_room + scaled_noise, atol=1e-4).all(axis=1)
+        np.testing.assert_allclose(result[~is_dry], reverberant[~is_dry], atol=1e-4)
+        assert is_dry.mean() == pytest.approx(expected_share, abs=0.2)
+
+
 def test_a_room_of_another_convolution_is_refused(windows, rooms):
     config = config_with(room={"probability": 1, "max_duration_s": 1, "convolution": "cyclic"})
     with pytest.raises(ConfigError, match=r"room\.convolution is 'cyclic'"):
