@@ -21,9 +21,11 @@ from fingerprint_configs import nafp_small
 from fingerprint.pairs import Banks, make_pairs
 from fingerprint.waveform_bank import WaveformBank
 
-STEPS = ("white_noise", "background", "gain", "room", "device", "filters", "level")
-# White noise is no part of the small NAFP.
-FULL_CHAIN = STEPS[1:]
+STEPS = (
+    *("speed", "white_noise", "background", "gain", "room", "device", "filters"),
+    *("equalizer", "compressor", "clipping", "level"),
+)
+PUBLISHED = ("background", "gain", "room", "device", "filters", "level")
 FULL_SEVERITY_STEP = 1_000_000
 
 
@@ -60,19 +62,26 @@ def synthetic_banks(folder: Path, sample_rate_hz: int) -> Banks:
 
 
 def configurations():
-    """Yield (label, configuration, parallel calls): nothing, each step alone, the full chain."""
+    """Yield (label, configuration, parallel calls): nothing, each step alone, whole chains.
+
+    Steps that are off in the small NAFP have probability 1 alone and 0.5 with all others.
+    """
     for label, kept, n_pairs, n_positives in (
         ("windows only", (), 128, 1),
         *((f"+ {step}", (step,), 128, 1) for step in STEPS),
-        ("full chain", FULL_CHAIN, 128, 1),
-        ("full, 4 replicas", FULL_CHAIN, 64, 4),
+        ("small NAFP", PUBLISHED, 128, 1),
+        ("its 4 replicas", PUBLISHED, 64, 4),
+        ("all steps", STEPS, 128, 1),
     ):
         config = nafp_small.get_config()
         config.pairs.n_pairs, config.pairs.n_positives = n_pairs, n_positives
-        config.augmentation.white_noise.probability = 1.0
+        for step in set(kept) - set(PUBLISHED):
+            config.augmentation[step].probability = 1.0 if len(kept) == 1 else 0.5
+        if kept == STEPS:
+            config.augmentation.background.extra_probability = 0.5
         for step in set(STEPS) - set(kept):
             config.augmentation[step] = None
-        for n_parallel_calls in (1, 2) if kept == FULL_CHAIN else (1,):
+        for n_parallel_calls in (1, 2) if len(kept) > 1 else (1,):
             yield label, config, n_parallel_calls
 
 

@@ -8,6 +8,7 @@ import functools
 import numpy as np
 
 from fingerprint.errors import ConfigError
+from fingerprint.playback_speed import PlaybackSpeed, played_windows
 from fingerprint.waveform_bank import WaveformBank
 
 # An original softer than this teaches nothing: its log-mel is that of its dither.
@@ -15,7 +16,7 @@ SILENCE_DB = -60.0
 # Starts drawn for a track before a near-silent original is put up with.
 _N_DRAWS = 3
 # Streams of random numbers that never meet.
-_EPOCH_STREAM, _BATCH_STREAM = range(2)
+_EPOCH_STREAM, _BATCH_STREAM, _SPEED_STREAM = range(3)
 
 
 class PairSampler:
@@ -43,6 +44,7 @@ class PairSampler:
         seed: int,
         n_positives: int = 1,
         segments_per_track: int = 1,
+        speed: PlaybackSpeed | None = None,
         host_index: int = 0,
         n_hosts: int = 1,
     ):
@@ -70,6 +72,7 @@ class PairSampler:
         self._track_ids = np.arange(host_index, len(music), n_hosts)
         self._segments_per_track = segments_per_track
         self._spacing = spacing
+        self._speed = speed
         self._seed = seed
         self._host_index = host_index
         self._epoch_order = functools.lru_cache(maxsize=2)(self._draw_epoch_order)
@@ -83,11 +86,14 @@ class PairSampler:
         tracks = np.resize(order[position * n_tracks :][:n_tracks], n_tracks)
         return np.repeat(tracks, self._segments_per_track)
 
-    def cut(self, step: int, largest_offset: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def cut(
+        self, step: int, largest_offset: int, severity: float = 1.0
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Cut batch ``step``, replicas within ``largest_offset`` samples of their originals.
 
-        A replica starts within its track, as its original does. Those of original i are the rows
-        from ``i * n_positives`` on, each with an offset and noise of its own.
+        A replica starts within its track, as its original does. The severity scales how probable
+        another speed is, whose offset is that of the middle. The replicas of original i are the
+        rows from ``i * n_positives`` on, each with an offset and noise of its own.
 
         Returns:
             Originals ``(n_pairs, n_segment)``, the windows of the replicas
@@ -104,7 +110,18 @@ class PairSampler:
         last_starts = np.maximum(self._music.lengths[track_ids] - self.n_segment, 0)
         replica_starts = np.clip(starts + offsets, 0, last_starts)
         n_window = self.n_history + self.n_segment
-        windows = self._music.windows(track_ids, replica_starts - self.n_history, n_window)
+        fractions = np.zeros(len(starts))
+        if self._speed:
+            speed_rng = self._rng(_SPEED_STREAM, step)
+            fractions = self._speed.draw(len(starts), severity, speed_rng)
+        windows = played_windows(
+            self._music,
+            track_ids,
+            replica_starts,
+            fractions,
+            n_history=self.n_history,
+            n_segment=self.n_segment,
+        )
         return originals, windows, draw_noise(self._backgrounds, len(windows), n_window, rng)
 
     def _draw_epoch_order(self, epoch: int) -> np.ndarray:

@@ -5,13 +5,10 @@ the batches that an uninterrupted run would have seen from there on. One call pe
 windows from memory-mapped banks; the chain of `fingerprint.augmentation` runs on the whole batch.
 """
 
-import atexit
 import dataclasses
 import functools
 import os
-import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import fingerprint_data
@@ -23,14 +20,16 @@ from ml_collections import ConfigDict
 from fingerprint.augmentation import Degradation, degrade
 from fingerprint.errors import ConfigError
 from fingerprint.pair_sampling import PairSampler, draw_noise, draw_segments
+from fingerprint.playback_speed import PlaybackSpeed, played_windows
 from fingerprint.segments import SegmentGrid
 from fingerprint.track_speeds import check_speeds, open_at_speed
+from fingerprint.until_exit import UntilExit
 from fingerprint.waveform_bank import WaveformBank, split_validation
 
 # Samples degraded at once for a mini-search: some 50 MB of spectra, whatever the queries' length.
 _CHUNK_SAMPLES = 2_000_000
-# Calls of Python by tensorflow's threads count as over when there was none for this long.
-_QUIET_S = 0.5
+# The draws of queries' speeds, beside those of all else about them.
+_SPEED_STREAM = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,11 +122,11 @@ def make_pairs(
         if chain.ramp is not None:
             offset_s = chain.ramp.largest_offset_s(offset_s, severity)
         largest_offset = round(offset_s * config.sample_rate_hz)
-        return *sampler.cut(int(step), largest_offset), np.float32(severity)
+        return *sampler.cut(int(step), largest_offset, severity), np.float32(severity)
 
     def batch(step: tf.Tensor) -> dict[str, tf.Tensor]:
         originals, windows, noise, severity = tf.numpy_function(
-            _UntilExit(cut), [step], [tf.float32] * 4, stateful=False
+            UntilExit(cut), [step], [tf.float32] * 4, stateful=False
         )
         # What comes back from numpy has no static shape.
         originals = tf.ensure_shape(originals, (sampler.n_pairs, sampler.n_segment))
@@ -163,7 +162,7 @@ def degraded_queries(
 
     Returns:
         Queries ``(n_queries, n)`` float32, their tracks ``(n_queries,)`` in ``music`` and their
-        first samples ``(n_queries,)``.
+        first samples ``(n_queries,)``, those of clips at another speed being where they begin.
     """
     rng = np.random.default_rng(seed)
     n_samples = round(duration_s * config.sample_rate_hz)
@@ -171,10 +170,21 @@ def degraded_queries(
     n_window = n_history + n_samples
     track_ids = np.resize(rng.permutation(len(music)), n_queries)
     starts, queries = draw_segments(music, track_ids, n_samples, n_samples, rng)
+    speed = _playback_speed(config)
+    fractions = np.zeros(n_queries)
+    if speed:
+        fractions = speed.draw(n_queries, 1.0, np.random.default_rng([seed, _SPEED_STREAM]))
     n_rows = max(1, _CHUNK_SAMPLES // n_window)
     for first in range(0, n_queries, n_rows):
         rows = slice(first, first + n_rows)
-        windows = music.windows(track_ids[rows], starts[rows] - n_history, n_window)
+        windows = played_windows(
+            music,
+            track_ids[rows],
+            starts[rows],
+            fractions[rows],
+            n_history=n_history,
+            n_segment=n_samples,
+        )
         noise = draw_noise(banks.backgrounds, len(windows), n_window, rng)
         queries[rows] = degrade(
             windows,
@@ -186,41 +196,9 @@ def degraded_queries(
             sample_rate_hz=config.sample_rate_hz,
             config=config.augmentation,
         )
-    return queries, track_ids, starts
-
-
-class _UntilExit:
-    """A function for tensorflow's threads to call, which ends their sequence when Python exits.
-
-    An endless dataset works ahead whenever its buffers have room. A thread of tensorflow that
-    calls Python while the interpreter shuts down never returns, and the shutdown, which deletes
-    the iterator, waits for that thread for ever.
-    """
-
-    def __init__(self, function: Callable):
-        self._function = function
-        self._exiting = threading.Event()
-        self._n_running = 0
-        self._lock = threading.Lock()
-        self._last_call_s = 0.0
-        atexit.register(self._wait_for_calls)
-
-    def __call__(self, *arguments):
-        with self._lock:
-            self._n_running += 1
-        try:
-            if self._exiting.is_set():
-                raise StopIteration
-            return self._function(*arguments)
-        finally:
-            with self._lock:
-                self._n_running -= 1
-                self._last_call_s = time.monotonic()
-
-    def _wait_for_calls(self):
-        self._exiting.set()
-        while self._n_running or time.monotonic() < self._last_call_s + _QUIET_S:
-            time.sleep(0.01)
+    # The middle of a clip stays where it is.
+    first_samples = starts - np.round(fractions * n_samples / 2).astype(np.int64)
+    return queries, track_ids, first_samples
 
 
 def _sampler(banks: Banks, config: ConfigDict, host_index: int, n_hosts: int) -> PairSampler:
@@ -237,9 +215,16 @@ def _sampler(banks: Banks, config: ConfigDict, host_index: int, n_hosts: int) ->
         seed=config.seed,
         n_positives=config.pairs.n_positives,
         segments_per_track=config.pairs.segments_per_track,
+        speed=_playback_speed(config),
         host_index=host_index,
         n_hosts=n_hosts,
     )
+
+
+def _playback_speed(config: ConfigDict) -> PlaybackSpeed | None:
+    section = config.augmentation.get("speed")
+    speed = None if section is None else PlaybackSpeed(**section)
+    return speed if speed and speed.probability > 0 else None
 
 
 def _open_banks(

@@ -23,7 +23,8 @@ LAYERS = [
     [
         *("impulse_responses", "augmentation_steps", "augmentation_dynamics"),
         *("augmentation_spectra", "augmentation"),
-        *("waveform_bank", "track_speeds", "playback_speed", "pair_sampling", "pairs"),
+        *("waveform_bank", "track_speeds", "playback_speed", "pair_sampling"),
+        *("until_exit", "pairs"),
     ],
     ["config", "features", "encoders", "triplets", "losses"],
     ["sinkhorn", "balanced_hash", "describe"],

@@ -7,6 +7,7 @@ from scipy import stats
 
 from fingerprint.errors import ConfigError
 from fingerprint.pair_sampling import PairSampler, draw_noise, draw_segments
+from fingerprint.playback_speed import PlaybackSpeed
 from fingerprint.waveform_bank import WaveformBank
 
 RATE_HZ = 8000
@@ -166,6 +167,26 @@ def test_replicas_start_near_their_originals_and_within_the_track(music, largest
     assert np.abs(offsets).max() <= largest
     if largest == OFFSET:
         assert set(np.concatenate(offsets)) == set(range(-OFFSET, OFFSET + 1))
+
+
+def test_another_speed_moves_no_draw_and_keeps_the_middle(music):
+    """Samples count positions, so that their steps are the speed."""
+    speed = PlaybackSpeed(probability=0.5, max_fraction=0.1)
+    n_played = 0
+    for step in range(20):
+        plain = sampler(music, music).cut(step, OFFSET)
+        played = sampler(music, music, speed=speed).cut(step, OFFSET)
+        np.testing.assert_array_equal(plain[0], played[0])
+        np.testing.assert_array_equal(plain[2], played[2])
+        for before, after in zip(plain[1], played[1], strict=True):
+            segment = after[N_HISTORY + 20 : -20]
+            n_played += (before != after).any()
+            assert np.abs(np.diff(segment) - np.diff(segment)[0]).max() < 2e-3
+            middle = N_HISTORY + N_SEGMENT // 2
+            assert abs(after[middle] - before[middle]) < 2e-3
+        early = sampler(music, music, speed=speed).cut(step, OFFSET, 0.0)
+        np.testing.assert_array_equal(early[1], plain[1])
+    assert 25 <= n_played <= 55
 
 
 def test_windows_hold_the_past_of_the_segment_or_zeros_before_the_track(music):

@@ -8,7 +8,8 @@ from fingerprint_configs import nafp
 from ml_collections import ConfigDict
 
 from fingerprint.errors import ConfigError
-from fingerprint.pairs import Banks, _UntilExit, degraded_queries, load_banks, make_pairs
+from fingerprint.pairs import Banks, degraded_queries, load_banks, make_pairs
+from fingerprint.until_exit import UntilExit
 from fingerprint.waveform_bank import WaveformBank
 
 RATE_HZ = 8000
@@ -21,6 +22,11 @@ def config():
     config.pairs.n_pairs = 8
     config.augmentation.ramp.n_steps = 20
     return config
+
+
+def switch_off(config):
+    for name in ("background", "gain", "room", "device", "filters", "level"):
+        config.augmentation[name] = None
 
 
 def tone(frequency_hz, n_samples=40_000):
@@ -163,6 +169,25 @@ def test_ramp_reaches_the_batches(banks, config):
     assert snr_db.max() < 10.1
 
 
+def test_replicas_alone_are_played_at_another_speed(banks, config):
+    """The tones of the originals are those of their tracks; half severity is half as many."""
+    switch_off(config)
+    plain = batches(banks, config, 10, 1)[0]
+    config.augmentation.speed.probability = 1.0
+    config.augmentation.speed.max_fraction = 0.1
+    played = batches(banks, config, 10, 1)[0]
+    np.testing.assert_array_equal(played["original"], plain["original"])
+    same = (played["replica"] == plain["replica"]).all(axis=1)
+    assert 1 <= same.sum() <= 7
+    for batch in batches(banks, config, 20, 3):
+        ratios = [
+            frequency_hz(replica) / frequency_hz(original)
+            for original, replica in zip(batch["original"], batch["replica"], strict=True)
+        ]
+        assert 0.89 < min(ratios) < 0.97
+        assert 1.03 < max(ratios) < 1.11
+
+
 def test_music_alone_is_enough(banks, config):
     config.augmentation.history_s = 0.0
     batch = batches(Banks(banks.music), config, 30, 1)[0]
@@ -196,9 +221,29 @@ def test_queries_are_degraded_clips_of_the_tracks_named(banks, config, duration_
         np.testing.assert_array_equal(array, same)
 
 
+def test_queries_at_another_speed_say_where_they_begin(tmp_path, config):
+    """On a track that tells its position, a query's samples tell where it runs from and to."""
+    switch_off(config)
+    position = np.arange(32_000)
+    music = WaveformBank.create(
+        tmp_path / "positions", [("ramp", (position / 32_000).astype(np.float32))], RATE_HZ
+    )
+    arguments = {"n_queries": 40, "duration_s": 2.0, "seed": 1}
+    plain, _, plain_starts = degraded_queries(music, Banks(music), config, **arguments)
+    config.augmentation.speed.probability = 0.7
+    played, _, starts = degraded_queries(music, Banks(music), config, **arguments)
+    speeds = np.median(np.diff(played, axis=1), axis=1) * 32_000
+    assert (starts != plain_starts).mean() == pytest.approx(0.7, abs=0.2)
+    assert 0.969 < speeds.min() < 0.98
+    assert 1.02 < speeds.max() < 1.031
+    inside = (starts > 10) & (starts + 16_000 * speeds < 31_990)
+    assert inside.sum() > 25
+    np.testing.assert_allclose(played[inside, 0] * 32_000, starts[inside], atol=1)
+    np.testing.assert_allclose(played[inside, 8000], plain[inside, 8000], atol=1e-5)
+
+
 def test_queries_start_where_they_say(banks, config):
-    for name in ("background", "gain", "room", "device", "filters", "level"):
-        config.augmentation[name] = None
+    switch_off(config)
     queries, tracks, starts = degraded_queries(
         banks.music, banks, config, n_queries=6, duration_s=2.0, seed=1
     )
@@ -286,7 +331,7 @@ def test_music_has_to_be_given(tmp_path, config):
 
 
 def test_calls_end_when_python_exits():
-    guarded = _UntilExit(lambda step: step + 1)
+    guarded = UntilExit(lambda step: step + 1)
     assert guarded(3) == 4
     guarded._wait_for_calls()
     with pytest.raises(StopIteration):
@@ -299,11 +344,11 @@ def test_process_with_a_working_pipeline_exits():
     script = """
 import time
 import numpy as np, tensorflow as tf
-from fingerprint.pairs import _UntilExit
+from fingerprint.until_exit import UntilExit
 def slow(step):
     time.sleep(0.2)
     return np.float32(step)
-calls = _UntilExit(slow)
+calls = UntilExit(slow)
 steps = tf.data.Dataset.range(10**9)
 batches = steps.map(lambda k: tf.numpy_function(calls, [k], tf.float32), 2).prefetch(2)
 iterator = iter(batches)
