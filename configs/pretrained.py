@@ -1,0 +1,43 @@
+"""The network that comes with the package: NAFP's, narrow at first and wide at the end.
+
+    python train.py --config=configs/pretrained.py --workdir=DIR --config.data.root=AUDIO
+
+What it changes of `nafp_small.py`, and why, is told beside each value; what each change is worth
+stands in `results/ablation`. `fingerprint describe configs/pretrained.py` counts it.
+"""
+
+from fingerprint_configs import nafp_small
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    """Made for phones in rooms, and for a laptop."""
+    config = nafp_small.get_config()
+    config.name = "pretrained"
+    # Phones and loudspeakers colour smoothly: a quarter of the spectrum wide.
+    config.features.envelope_mels = 33
+    # The late blocks see few frames and mels: four times the parameters for a tenth more time.
+    config.encoder.widths = (16, 16, 32, 64, 128, 192, 256, 512)
+    config.spec_augment.probability = 0.5
+    # A query is tried at every eighth of a second, so that little tolerance is needed.
+    config.pairs.replica_offset_s = 0.1
+    config.pairs.n_pairs = 256
+    # Variants at other speeds are other tracks.
+    config.data.track_speeds = (1.0, 0.84, 0.92, 1.09, 1.19)
+    augmentation = config.augmentation
+    augmentation.speed.probability = 0.5
+    augmentation.speed.max_fraction = 0.025
+    augmentation.white_noise.probability = 0.15
+    augmentation.white_noise.snr_db = (5.0, 25.0)
+    augmentation.background.snr_db = (-3.0, 12.0)
+    augmentation.background.extra_probability = 0.4
+    augmentation.filters.low_pass_hz = (2200.0, 3900.0)
+    augmentation.filters.high_pass_hz = (100.0, 800.0)
+    augmentation.equalizer.probability = 0.6
+    augmentation.equalizer.range_db = 10.0
+    augmentation.compressor.probability = 0.3
+    augmentation.clipping.probability = 0.2
+    augmentation.ramp.n_steps = 600
+    config.training.n_steps = 5_000
+    config.training.evaluate_every_steps = 2_500
+    return config
