@@ -31,13 +31,14 @@ def get_config() -> ConfigDict:
     augmentation.white_noise.snr_db = (5.0, 25.0)
     augmentation.background.snr_db = (-3.0, 12.0)
     augmentation.background.extra_probability = 0.4
+    augmentation.room.dry_noise_probability = 0.6
     augmentation.filters.low_pass_hz = (2200.0, 3900.0)
     augmentation.filters.high_pass_hz = (100.0, 800.0)
     augmentation.equalizer.probability = 0.6
     augmentation.equalizer.range_db = 10.0
     augmentation.compressor.probability = 0.3
     augmentation.clipping.probability = 0.2
-    augmentation.ramp.n_steps = 600
-    config.training.n_steps = 5_000
-    config.training.evaluate_every_steps = 2_500
+    augmentation.ramp.n_steps = 500
+    config.training.n_steps = 4_500
+    config.training.evaluate_every_steps = 1_500
     return config
