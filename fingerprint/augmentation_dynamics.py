@@ -13,7 +13,9 @@ from fingerprint.augmentation_steps import between, check_range, draw, rms
 
 _BLOCK_S = 0.025
 # An envelope is taken to be at most this much below the mean, so that silence is not blown up.
-_ENVELOPE_FLOOR = 10 ** (-40 / 10)
+_LOG_ENVELOPE_FLOOR = -40 / 10 * math.log(10)
+# Stands for the power of silence, which has no logarithm.
+_TINY = 1e-30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,11 +45,10 @@ class Compressor:
         strength = tf.where(chosen < chance, between(*self.strength, strength), 0.0)
         attack_s = tf.exp(between(*map(math.log, self.attack_s), attack))
         n_block = round(_BLOCK_S * sample_rate_hz)
-        power = _smoothed(_block_power(windows, n_block), attack_s * sample_rate_hz / n_block)
-        mean = tf.reduce_mean(tf.square(windows), axis=1, keepdims=True)
-        relative = tf.math.divide_no_nan(power, mean)
-        exponent = -0.5 * strength[:, None]
-        gains = tf.exp(exponent * tf.math.log(tf.maximum(relative, _ENVELOPE_FLOOR)))
+        power, mean = _block_power(windows, n_block)
+        log_envelope = _log_smoothed(power, attack_s * sample_rate_hz / n_block)
+        relative = tf.maximum(log_envelope - tf.math.log(mean + _TINY), _LOG_ENVELOPE_FLOOR)
+        gains = tf.exp(-0.5 * strength[:, None] * relative)
         # The gain that a block asks for is reached at its end.
         starts = tf.concat([gains[:, :1], gains[:, :-1]], axis=1)[..., None]
         fractions = np.arange(n_block, dtype=np.float32) / n_block
@@ -70,27 +71,29 @@ class Clipping:
     def clip(self, segments, *, chance, seed):
         """Clip segments ``(b, n)``."""
         chosen, headroom, soft = tf.unstack(draw(seed, 3, segments.shape[0])[..., None])
-        chosen, soft = chosen < tf.reshape(chance, [-1, 1]), soft < self.soft_probability
+        chosen = chosen < tf.reshape(chance, [-1, 1])
         bound = rms(segments)[:, None] * 10 ** (between(*self.headroom_db, headroom) / 20)
-        smooth = bound * tf.tanh(tf.math.divide_no_nan(segments, bound))
+        smooth = bound * tf.tanh(segments * tf.math.reciprocal_no_nan(bound))
+        bound = tf.where(chosen, bound, np.inf)
         cut = tf.maximum(tf.minimum(segments, bound), -bound)
-        return tf.where(chosen, tf.where(soft, smooth, cut), segments)
+        return tf.where(chosen & (soft < self.soft_probability), smooth, cut)
 
 
 def _block_power(windows, n_block: int):
-    """Mean power ``(b, n_blocks)`` in consecutive blocks, of which the last may be shorter."""
+    """Mean power ``(b, n_blocks)`` in blocks, the last maybe shorter, and ``(b, 1)`` over all."""
     n_rows, n_samples = windows.shape
     n_blocks = -(-n_samples // n_block)
-    padded = tf.pad(tf.square(windows), [(0, 0), (0, n_blocks * n_block - n_samples)])
     counts = np.full(n_blocks, n_block, np.float32)
     counts[-1] = n_samples - (n_blocks - 1) * n_block
-    return tf.reduce_sum(tf.reshape(padded, [n_rows, n_blocks, n_block]), axis=2) / counts
+    squares = tf.square(windows)
+    if counts[-1] < n_block:
+        squares = tf.pad(squares, [(0, 0), (0, n_block - int(counts[-1]))])
+    energy = tf.reduce_sum(tf.reshape(squares, [n_rows, n_blocks, n_block]), axis=2)
+    return energy / counts, tf.reduce_sum(energy, axis=1, keepdims=True) / n_samples
 
 
-def _smoothed(power, time_constant):
-    """Means of the past, weighted by ``exp(-age / time_constant)``; both in blocks."""
-    n_blocks = power.shape[1]
-    ages = np.subtract.outer(np.arange(n_blocks), np.arange(n_blocks)).astype(np.float32)
-    ages[ages < 0] = np.inf
-    weights = tf.exp(-ages / time_constant[:, None, None])
-    return tf.einsum("rts,rs->rt", weights, power) / tf.reduce_sum(weights, axis=2)
+def _log_smoothed(power, time_constant):
+    """Log of the means of the past, weighted by ``exp(-age / time_constant)``; both in blocks."""
+    growth = np.arange(power.shape[1], dtype=np.float32) / time_constant[:, None]
+    log_sum = tf.math.cumulative_logsumexp(tf.math.log(power + _TINY) + growth, axis=1)
+    return log_sum - tf.math.cumulative_logsumexp(growth, axis=1)
