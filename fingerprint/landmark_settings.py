@@ -39,9 +39,10 @@ class LandmarkSettings:
         n_query_shifts: a query is analysed at this many offsets of a fraction of a hop, so that
             its frames come near those of the reference.
         match_window_frames: hits this far from an offset count for it.
-        min_aligned: a match has at least this many aligned landmarks.
-        max_p_value: and at most this p-value (`landmark_index`), the rate of false alarms that
-            is put up with.
+        min_aligned: fewer aligned landmarks earn only a part of the confidence that their p-value
+            (`landmark_index`) gives.
+        max_p_value: what a match needed before whoever asks chose a confidence; indexes record
+            it, and the verdict no longer depends on it.
 
     Raises:
         ConfigError: values that cannot work together.

@@ -11,6 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from fingerprint.balanced_hash import bucket_entropy
+from fingerprint.calibration import Calibration
 from fingerprint.model import Fingerprinter
 from fingerprint.segments import SegmentGrid
 from fingerprint.waveform_bank import WaveformBank
@@ -29,10 +30,7 @@ class SearchResult:
         durations_s: Query lengths.
         n_segments: The same in segments.
         top1: Share of queries whose best start is in the right track, within 0.5 s.
-        wrong_score_mean: Mean over queries of the best score in a wrong track.
-        wrong_score_std: Its standard deviation.
-        wrong_score_growth: How much its mean grows when there are e times as many tracks.
-        n_reference_segments: Segments that were searched.
+        wrong_scores: How well wrong tracks scored.
         code_balance: Entropy of the sizes of their hash buckets, as a share of the bits of a code:
             1 when all buckets are equally full; None without a hash head. With fewer segments
             than buckets it cannot come near 1.
@@ -41,10 +39,7 @@ class SearchResult:
     durations_s: np.ndarray
     n_segments: np.ndarray
     top1: np.ndarray
-    wrong_score_mean: np.ndarray
-    wrong_score_std: np.ndarray
-    wrong_score_growth: np.ndarray
-    n_reference_segments: int
+    wrong_scores: Calibration
     code_balance: float | None = None
 
     def figures(self) -> dict[str, float]:
@@ -59,13 +54,7 @@ class SearchResult:
 
     def calibration(self) -> dict:
         """How well wrong tracks score; kept with the model, see `model.save_model`."""
-        return {
-            "n_segments": self.n_segments.tolist(),
-            "score_mean": self.wrong_score_mean.tolist(),
-            "score_std": self.wrong_score_std.tolist(),
-            "score_growth": self.wrong_score_growth.tolist(),
-            "n_reference_segments": self.n_reference_segments,
-        }
+        return self.wrong_scores.to_dict()
 
 
 def shorten(tracks: WaveformBank, max_duration_s: float = MAX_REFERENCE_S) -> WaveformBank:
@@ -126,15 +115,11 @@ class MiniSearch:
                 wrong_scores[length, block] = wrong_scores_by_track(
                     scores, first_rows, self._track_ids[block]
                 )
-        best_wrong_scores = wrong_scores.max(axis=2)
         return SearchResult(
             durations_s=self._durations_s,
             n_segments=self._n_segments,
             top1=hits.mean(axis=1),
-            wrong_score_mean=best_wrong_scores.mean(axis=1),
-            wrong_score_std=best_wrong_scores.std(axis=1),
-            wrong_score_growth=np.array([growth_of_best(scores) for scores in wrong_scores]),
-            n_reference_segments=len(references),
+            wrong_scores=Calibration.fit(wrong_scores, self._n_segments, len(references)),
             code_balance=_code_balance(fingerprinter, references),
         )
 
@@ -213,18 +198,3 @@ def wrong_scores_by_track(
     by_track = np.maximum.reduceat(scores, first_rows, axis=1)
     by_track[np.arange(len(scores)), track_ids] = -np.inf
     return by_track
-
-
-def growth_of_best(by_track: np.ndarray) -> float:
-    """How much the mean best score grows with the logarithm of the number of tracks.
-
-    The best of many scores grows with the logarithm of their number; here the best of all tracks
-    is compared with the best of either half of them.
-
-    Args:
-        by_track: ``(n, n_tracks)``, -inf where a track does not count.
-    """
-    best = by_track.max(axis=1)
-    gains = [best - half.max(axis=1) for half in (by_track[:, ::2], by_track[:, 1::2])]
-    gains = np.concatenate(gains)
-    return float(gains[np.isfinite(gains)].mean() / np.log(2.0))

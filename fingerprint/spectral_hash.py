@@ -33,9 +33,10 @@ class SpectralHashSettings:
         min_magnitude: a peak exceeds this, for audio in [-1, 1].
         reference_duration_s: references are cut to this length, or padded with silence (as
             published: 30); None takes them whole.
-        min_votes: a match has at least this many votes.
-        max_p_value: and at most this p-value (`spectral_hash_index`), the rate of false alarms
-            that is put up with.
+        min_votes: fewer votes earn only a part of the confidence that their p-value
+            (`spectral_hash_index`) gives.
+        max_p_value: what a match needed before whoever asks chose a confidence; indexes record
+            it, and the verdict no longer depends on it.
 
     Raises:
         ConfigError: values that cannot work.

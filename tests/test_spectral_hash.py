@@ -226,7 +226,7 @@ def test_planted_queries_are_matches_and_unknown_ones_are_not(tracks, rng):
             assert best.offset_frames * SMALL.hop_s == pytest.approx(3.217, abs=2 * SMALL.hop_s)
             assert best.p_value < 1e-6
         else:
-            assert best.p_value > SMALL.max_p_value or best.n_votes < SMALL.min_votes
+            assert best.p_value > 0.001 or best.n_votes < SMALL.min_votes
 
 
 def test_votes_that_cannot_be_told_from_chance_are_no_evidence():
