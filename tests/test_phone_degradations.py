@@ -136,6 +136,23 @@ def test_an_excerpt_has_its_own_draw_and_keeps_it(read, name):
         assert not np.allclose(made, synthesise(recipe(excerpt=1, **{name: 0.9}), read), atol=1e-3)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_filters_are_drawn_for_the_share_asked_for(read, share):
+    cut = {"low": 0, "high": 0}
+    for excerpt in range(40):
+        spectra = [
+            scipy.signal.welch(synthesise(r, read), RATE_HZ, nperseg=512)[1]
+            for r in (recipe(excerpt, band_share=share), recipe(excerpt))
+        ]
+        gain_db = 10 * np.log10(spectra[0] / spectra[1])
+        middle_db = gain_db[32:48].mean()  # 1 to 1.5 kHz: no corner is there
+        cut["low"] += gain_db[1] < middle_db - 6
+        cut["high"] += gain_db[250] < middle_db - 6
+    for n_cut in cut.values():
+        # Three standard deviations of a binomial count of 40.
+        assert n_cut == pytest.approx(40 * share, abs=3 * np.sqrt(40 * share * (1 - share)))
+
+
 def test_unevenness_is_that_of_the_setting(read):
     """Loudspeaker and microphone in a row: a spread of sqrt(1 + 1/4) times the setting."""
     gains_db = []
@@ -153,7 +170,7 @@ def test_unevenness_is_that_of_the_setting(read):
 
 def test_recipes_of_earlier_versions_are_made_as_before(read):
     old = recipe()
-    for name in ("equaliser_db", "babble_db", "suppression"):
+    for name in ("equaliser_db", "band_share", "babble_db", "suppression"):
         del old.condition[name]
     np.testing.assert_array_equal(synthesise(old, read), synthesise(recipe(), read))
 

@@ -93,6 +93,7 @@ def _add_conditions(verb: argparse.ArgumentParser) -> None:
         ("--tempo", "X,X", "tempo alone (needs librosa)"),
         ("--pitch_semitones", "X,X", "pitch alone (needs librosa)"),
         ("--equaliser_db", "DB,DB", "unevenness of loudspeaker and microphone, e.g. 6"),
+        ("--band_share", "X,X", "share with a low-pass, and with a high-pass, at any corner"),
         ("--babble_db", "DB,DB", "ratio to synthetic voices near the microphone, e.g. 5"),
         ("--suppression", "X,X", "strength of a telephone's noise suppression, e.g. 0.8"),
     )

@@ -36,8 +36,8 @@ from fingerprint.progress import progress_bar
 COLUMNS = (
     *("query", "audio", "track", "start_s", "duration_s", "snr_db", "noise", "room", "device"),
     *("t60_s", "low_pass_hz", "high_pass_hz", "codec", "level_db", "clipped_share"),
-    *("gain_control", "speed", "tempo", "pitch_semitones", "equaliser_db", "babble_db"),
-    *("suppression", "degradation", "reverberate"),
+    *("gain_control", "speed", "tempo", "pitch_semitones", "equaliser_db", "band_share"),
+    *("babble_db", "suppression", "degradation", "reverberate"),
     *("condition", "excerpt", "seed"),
 )
 # Stands in a cell for what changes from one second of a query to the next.

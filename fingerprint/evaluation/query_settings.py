@@ -16,7 +16,7 @@ from fingerprint.file_lists import read_manifest
 CONDITIONS = (
     *("snr_db", "t60_s", "low_pass_hz", "high_pass_hz", "clipped_share", "level_db", "codec"),
     *("speed", "tempo", "pitch_semitones"),
-    *("equaliser_db", "babble_db", "suppression"),
+    *("equaliser_db", "band_share", "babble_db", "suppression"),
 )
 _RANGES = {
     "t60_s": (0.05, 20.0),
@@ -27,6 +27,7 @@ _RANGES = {
     "tempo": (0.5, 2.0),
     "pitch_semitones": (-12.0, 12.0),
     "equaliser_db": (0.0, 20.0),
+    "band_share": (0.0, 1.0),
     "babble_db": (-60.0, 100.0),
     "suppression": (0.0, 1.0),
     "room_share": (0.0, 1.0),
@@ -85,6 +86,8 @@ class QuerySettings:
         level_db: peak of the query, relative to full scale.
         equaliser_db: unevenness of loudspeaker and microphone, the standard deviation of their
             gains at half octaves; half of it is the microphone's.
+        band_share: share of the queries with a low-pass, and share of them with a high-pass, at
+            corners that are drawn for each.
         babble_db: ratio of all else to voices near the microphone, made from the seed.
         suppression: strength of a telephone's gate against steady noise.
     """
@@ -121,6 +124,7 @@ class QuerySettings:
     tempo: Sequence[float | None] = (None,)
     pitch_semitones: Sequence[float | None] = (None,)
     equaliser_db: Sequence[float | None] = (None,)
+    band_share: Sequence[float | None] = (None,)
     babble_db: Sequence[float | None] = (None,)
     suppression: Sequence[float | None] = (None,)
 

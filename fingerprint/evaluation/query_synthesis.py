@@ -16,7 +16,9 @@ from fingerprint.evaluation.query_settings import Condition
 _MARGIN_S = 0.1
 _CACHE_BYTES = 128 * 2**20
 # What is drawn for an excerpt when it is synthesised, each from a stream of its own.
-_SPEAKER, _MICROPHONE, _VOICES = range(3)
+_SPEAKER, _MICROPHONE, _VOICES, _BAND = range(4)
+# Corners of filters that are drawn.
+_LOW_PASS_HZ, _HIGH_PASS_HZ = (2_000.0, 6_000.0), (100.0, 600.0)
 
 
 class AudioReader:
@@ -151,15 +153,34 @@ def _transmit(samples: np.ndarray, recipe: Recipe) -> np.ndarray:
 def _through_microphone(samples: np.ndarray, recipe: Recipe) -> np.ndarray:
     """With voices near it, and as its frequency response leaves them: ``(n,)`` with a peak of 1."""
     rate_hz, condition = recipe.sample_rate_hz, recipe.condition
-    low_pass_hz, high_pass_hz = condition["low_pass_hz"], condition["high_pass_hz"]
     babble_db, changed = condition.get("babble_db"), samples
     if babble_db is not None:
         voices = babble(_rng(recipe, _VOICES), len(samples), rate_hz)
         changed = degradations.mix(changed, voices, babble_db)
     changed = _equalised(changed, recipe, _MICROPHONE, 0.5)
-    if low_pass_hz is not None or high_pass_hz is not None:
-        changed = degradations.limit_band(changed, rate_hz, low_pass_hz, high_pass_hz)
+    for low_pass_hz, high_pass_hz in (
+        _drawn_band(recipe),
+        (condition["low_pass_hz"], condition["high_pass_hz"]),
+    ):
+        if low_pass_hz is not None or high_pass_hz is not None:
+            changed = degradations.limit_band(changed, rate_hz, low_pass_hz, high_pass_hz)
     return samples if changed is samples else degradations.peak_normalised(changed)
+
+
+def _drawn_band(recipe: Recipe) -> tuple[float | None, float | None]:
+    """Corners of the low-pass and the high-pass that were drawn; None where there is none."""
+    share = recipe.condition.get("band_share") or 0.0
+    rng, nyquist_hz = _rng(recipe, _BAND), recipe.sample_rate_hz / 2
+    used, drawn = rng.random(2) < share, rng.random(2)
+    corners_hz = [
+        math.exp(np.interp(at, (0, 1), np.log(ends)))
+        for at, ends in zip(drawn, (_LOW_PASS_HZ, _HIGH_PASS_HZ), strict=True)
+    ]
+    low_pass_hz, high_pass_hz = (
+        hz if is_used and hz < nyquist_hz else None
+        for hz, is_used in zip(corners_hz, used, strict=True)
+    )
+    return low_pass_hz, high_pass_hz
 
 
 def _equalised(samples: np.ndarray, recipe: Recipe, stream: int, share: float) -> np.ndarray:

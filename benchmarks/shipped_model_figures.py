@@ -1,0 +1,109 @@
+"""From stored answers to figures with intervals; nobody is asked."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from shipped_model_material import Material, ShippedModelError
+from shipped_model_plan import MAIN, START_TOLERANCE_S, Set, System
+
+from fingerprint.evaluation import metrics
+from fingerprint.evaluation.answers import read_answers, read_header
+from fingerprint.evaluation.judging import Judgement, judge_all, truths_of
+from fingerprint.evaluation.query_sets import QuerySet
+
+TOLERANCES = metrics.Tolerances(exact_s=START_TOLERANCE_S)
+# Of a database, in the order of the table.
+FACTS = ("tracks", "duration_s", "rows", "bytes")
+VERDICTS = ("match_right", "match_wrong", "false_alarm")
+Row = dict[str, Any]
+
+
+def figures(
+    material: Material, sets: Sequence[Set], systems: Sequence[System]
+) -> dict[str, list[Row]]:
+    """Everything that the answers say, as far as there are any.
+
+    Returns:
+        JSON-able values. ``results``: a row for each set, system and length, with shares as of
+        `metrics.share`; ``start`` is the share of the hits whose start is right to 50 ms.
+        ``comparisons``: McNemar's test of each system against the landmark preset that finds the
+        most at that length. ``databases``: what the main indexes hold.
+    """
+    results, comparisons, databases = [], [], []
+    for wanted in sets:
+        answered = {s.name: found for s in systems if (found := _judge(material, wanted, s))}
+        for system, judgements in answered.items():
+            results += [_row(wanted, system, group) for group in _by_length(judgements)]
+        presets = [s.name for s in systems if s.is_landmark_preset and s.name in answered]
+        comparisons += _comparisons(wanted, answered, presets)
+        if wanted.database == MAIN:
+            for system in systems:
+                if system.name in answered:
+                    header = read_header(material.answers(system, wanted))
+                    facts = {name: header["database"][name] for name in FACTS}
+                    databases.append({"system": system.name} | facts)
+    return {"results": results, "comparisons": comparisons, "databases": databases}
+
+
+def _judge(material: Material, wanted: Set, system: System) -> list[Judgement]:
+    """A system's answers beside the truth; none where it has not been asked.
+
+    Raises:
+        ShippedModelError: the answers are to other queries.
+    """
+    if system.model and system.model not in material.models:
+        return []
+    path, folder = material.answers(system, wanted), material.query_folder(wanted)
+    if not path.exists() or not folder.exists():
+        return []
+    queries = QuerySet.open(folder, root=material.audio)
+    if read_header(path)["queries"] != queries.identity:
+        raise ShippedModelError(f"{path} holds answers to other queries than {folder}: delete it.")
+    return list(judge_all(read_answers(path), truths_of(queries)))
+
+
+def _by_length(judgements: Iterable[Judgement]) -> list[list[Judgement]]:
+    groups: dict[float, list[Judgement]] = {}
+    for each in judgements:
+        groups.setdefault(each.duration_s, []).append(each)
+    return [groups[duration_s] for duration_s in sorted(groups)]
+
+
+def _row(wanted: Set, system: str, group: Sequence[Judgement]) -> Row:
+    known = [each for each in group if each.answerable]
+    unknown = [each for each in group if not each.answerable]
+    hits = metrics.hits(known, TOLERANCES)
+    found = hits["top1"]
+    row = {
+        "set": wanted.name,
+        "title": wanted.title,
+        "system": system,
+        "duration_s": group[0].duration_s,
+        "top1": metrics.share(found.tolist()),
+        "start": metrics.share(hits["exact"][found].tolist() if "exact" in hits else []),
+        "match_right": metrics.share(hits["match_right"].tolist()),
+        "match_wrong": metrics.share(hits["match_wrong"].tolist()),
+        "false_alarm": metrics.share([bool(each.matched) for each in unknown]),
+    }
+    cpu_s = [each.cpu_s for each in group if each.cpu_s is not None]
+    return row | {"cpu_s": round(sum(cpu_s) / len(cpu_s), 5) if cpu_s else None}
+
+
+def _comparisons(
+    wanted: Set, answered: Mapping[str, Sequence[Judgement]], presets: Sequence[str]
+) -> Iterable[Row]:
+    by_length: dict[float, dict[str, dict[str, bool]]] = {}
+    for system, judgements in answered.items():
+        for group in _by_length(judgements):
+            flags = {each.query: each.rank == 1 for each in group if each.answerable}
+            by_length.setdefault(group[0].duration_s, {})[system] = flags
+    for duration_s, flags in sorted(by_length.items()):
+        own = [preset for preset in presets if preset in flags]
+        if not own:
+            continue
+        best = max(own, key=lambda preset: sum(flags[preset].values()))
+        for system in flags:
+            compared = metrics.compare(flags[system], flags[best]) if system != best else None
+            if compared is not None:
+                keys = {"set": wanted.name, "duration_s": duration_s}
+                yield keys | {"first": system, "second": best} | compared
