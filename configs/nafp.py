@@ -198,6 +198,8 @@ def get_config() -> ConfigDict:
             # Prepared datasets are kept here; empty: in the working directory of the run.
             "cache_dir": "",
             "n_validation_tracks": 30,
+            # Clips of synthesised voices, 20 s each, that join the backgrounds; 0: none.
+            "babble_clips": 0,
             # Training music comes at each of these speeds; every variant is a track of its own.
             "track_speeds": (1.0,),
             "music": ConfigDict(

@@ -23,13 +23,14 @@ def get_config() -> ConfigDict:
     config.pairs.replica_offset_s = 0.1
     config.pairs.n_pairs = 256
     # Variants at other speeds are other tracks.
+    config.data.babble_clips = 48
     config.data.track_speeds = (1.0, 0.84, 0.92, 1.09, 1.19)
     augmentation = config.augmentation
     augmentation.speed.probability = 0.5
     augmentation.speed.max_fraction = 0.025
     augmentation.white_noise.probability = 0.15
     augmentation.white_noise.snr_db = (5.0, 25.0)
-    augmentation.background.snr_db = (-3.0, 12.0)
+    augmentation.background.snr_db = (-8.0, 12.0)
     augmentation.background.extra_probability = 0.4
     augmentation.room.dry_noise_probability = 0.6
     augmentation.filters.low_pass_hz = (2200.0, 3900.0)
@@ -39,6 +40,6 @@ def get_config() -> ConfigDict:
     augmentation.compressor.probability = 0.3
     augmentation.clipping.probability = 0.2
     augmentation.ramp.n_steps = 500
-    config.training.n_steps = 4_500
-    config.training.evaluate_every_steps = 1_500
+    config.training.n_steps = 3_300
+    config.training.evaluate_every_steps = 1_650
     return config

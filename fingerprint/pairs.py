@@ -18,6 +18,7 @@ import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 
 from fingerprint.augmentation import Degradation, degrade
+from fingerprint.babble import open_babble
 from fingerprint.errors import ConfigError
 from fingerprint.pair_sampling import PairSampler, draw_noise, draw_segments
 from fingerprint.playback_speed import PlaybackSpeed, played_windows
@@ -60,19 +61,25 @@ def load_banks(config: ConfigDict, workdir: str | Path) -> tuple[Banks, Waveform
         ConfigError: a section is wrong, or the validation tracks leave none to train on.
     """
     check_speeds(config.data.track_speeds)
+    cache_dir = Path(config.data.cache_dir or Path(workdir) / "data")
     open_banks = functools.partial(
         _open_banks,
         root=config.data.root,
-        cache_dir=config.data.cache_dir or str(Path(workdir) / "data"),
+        cache_dir=str(cache_dir),
         sample_rate_hz=config.sample_rate_hz,
     )
     if config.data.music is None:
         raise ConfigError("data.music is None; name the source of the music to train on.")
     music, *variants = open_banks(config.data.music, speeds=(1.0, *config.data.track_speeds))
     train_ids, validation_ids = split_validation(music.names, config.data.n_validation_tracks)
+    backgrounds = open_banks(config.data.backgrounds)
+    if config.data.babble_clips:
+        folder = f"babble_{config.sample_rate_hz}_hz_{config.data.babble_clips}"
+        voices = open_babble(cache_dir / folder, config.data.babble_clips, config.sample_rate_hz)
+        backgrounds = [WaveformBank.joined([*filter(None, backgrounds), voices])]
     banks = Banks(
         WaveformBank.joined([variant.subset(train_ids) for variant in variants]),
-        *open_banks(config.data.backgrounds),
+        *backgrounds,
         *open_banks(config.data.rooms, of_filters=True),
         *open_banks(config.data.devices, of_filters=True),
     )

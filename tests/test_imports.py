@@ -23,7 +23,7 @@ LAYERS = [
     [
         *("impulse_responses", "augmentation_steps", "augmentation_dynamics"),
         *("augmentation_spectra", "augmentation"),
-        *("waveform_bank", "track_speeds", "playback_speed", "pair_sampling"),
+        *("waveform_bank", "babble", "track_speeds", "playback_speed", "pair_sampling"),
         *("until_exit", "pairs"),
     ],
     ["config", "features", "encoders", "triplets", "losses"],
@@ -32,7 +32,7 @@ LAYERS = [
         *("parallel", "optimizers", "train_step", "checkpoints", "metrics_log"),
         *("calibration", "mini_search"),
         *("objective", "grad_cache", "training", "model_folder", "pretrained", "model"),
-        "model_release",
+        *("compilation_cache", "model_release"),
     ],
     [
         *("store_format", "store_writer", "store", "file_lists"),
@@ -60,6 +60,7 @@ IDENTIFICATION_STARTS_AT = {
 }
 NUMPY_ONLY = {
     *("audio", "segments", "calibration", "alignment"),
+    *("exhaustive_alignment", "offset_refinement"),
     *("store_format", "store_writer", "store"),
     *("landmark_settings", "landmark_peaks", "landmarks", "spectral_hash"),
     *("inverted_index", "landmark_index", "spectral_hash_index"),

@@ -5,7 +5,7 @@ import pytest
 import scipy.signal
 
 from fingerprint.evaluation import degradations
-from fingerprint.evaluation.babble import babble, voice
+from fingerprint.babble import babble, voice
 from fingerprint.evaluation.query_recipes import Chunk, Recipe
 from fingerprint.evaluation.query_settings import CONDITIONS, QueryError, QuerySettings
 from fingerprint.evaluation.query_synthesis import synthesise

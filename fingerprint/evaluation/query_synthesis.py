@@ -6,8 +6,8 @@ import math
 import numpy as np
 
 from fingerprint.audio import read_audio
+from fingerprint.babble import babble
 from fingerprint.evaluation import degradations
-from fingerprint.evaluation.babble import babble
 from fingerprint.evaluation.lossy_codecs import Codec, round_trip
 from fingerprint.evaluation.query_recipes import Chunk, Reader, Recipe, loop
 from fingerprint.evaluation.query_settings import Condition

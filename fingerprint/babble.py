@@ -5,12 +5,19 @@ syllable to syllable, with pauses: nobody says anything, but pitch, spectrum and
 of speech (source and filter: Fant, Acoustic Theory of Speech Production, 1960).
 """
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import numpy as np
 from scipy import signal
 
-from fingerprint.evaluation.degradations import sum_of_noises
+from fingerprint.errors import ConfigError
+from fingerprint.waveform_bank import WaveformBank
 
 N_VOICES = 6
+CLIP_S = 20.0
+_MOST_VOICES = 8
+_CLIP_PEAK = 0.9
 _FRAME_S = 0.032
 _PITCHES_HZ = (85.0, 230.0)
 _SYLLABLES_S = (0.12, 0.3)
@@ -25,7 +32,33 @@ def babble(
     rng: np.random.Generator, n_samples: int, sample_rate_hz: int, n_voices: int = N_VOICES
 ) -> np.ndarray:
     """People who talk at once, each as loud: ``(n_samples,)``."""
-    return sum_of_noises([voice(rng, n_samples, sample_rate_hz) for _ in range(n_voices)])
+    voices = [voice(rng, n_samples, sample_rate_hz) for _ in range(n_voices)]
+    return sum(each / np.sqrt(np.mean(np.square(each))) for each in voices)
+
+
+def open_babble(folder: Path, n_clips: int, sample_rate_hz: int) -> WaveformBank:
+    """Clips of ``CLIP_S`` seconds, of one to eight voices each, for training.
+
+    They are made when ``folder`` is not there yet; clip i is always the same.
+
+    Raises:
+        ConfigError: no number of clips.
+    """
+    if isinstance(n_clips, bool) or not isinstance(n_clips, int) or n_clips < 1:
+        raise ConfigError(f"data.babble_clips is {n_clips!r}; choose a number of clips, or 0.")
+    if folder.exists():
+        return WaveformBank.open(folder)
+    return WaveformBank.create(folder, _clips(n_clips, sample_rate_hz), sample_rate_hz)
+
+
+def _clips(n_clips: int, sample_rate_hz: int) -> Iterator[tuple[str, np.ndarray]]:
+    for clip in range(n_clips):
+        n_voices = 1 + clip % _MOST_VOICES
+        samples = babble(
+            np.random.default_rng([clip]), round(CLIP_S * sample_rate_hz), sample_rate_hz, n_voices
+        )
+        samples *= _CLIP_PEAK * np.iinfo(np.int16).max / np.abs(samples).max()
+        yield f"babble {clip} of {n_voices}", np.round(samples).astype(np.int16)
 
 
 def voice(rng: np.random.Generator, n_samples: int, sample_rate_hz: int) -> np.ndarray:
