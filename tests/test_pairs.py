@@ -318,6 +318,18 @@ def test_training_music_comes_at_every_speed_but_that_held_out_at_none(tmp_path,
     assert still.names == validation.names
 
 
+def test_voices_join_the_backgrounds_or_are_all_there_is(tmp_path, config):
+    config.data.music = synthetic("music", 3)
+    config.data.rooms = config.data.devices = None
+    recorded = load_banks(config, tmp_path)[0].backgrounds
+    config.data.babble_clips = 2
+    both = load_banks(config, tmp_path)[0].backgrounds
+    voices = ["babble 0 of 1", "babble 1 of 2"]
+    assert both.names == [*recorded.names, *voices]
+    config.data.backgrounds = None
+    assert load_banks(config, tmp_path)[0].backgrounds.names == voices
+
+
 def test_speeds_are_checked_before_anything_is_prepared(tmp_path, config):
     config.data.track_speeds = (1.0, -0.5)
     with pytest.raises(ConfigError, match=r"data\.track_speeds is \(1\.0, -0\.5\)"):
