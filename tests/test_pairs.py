@@ -320,7 +320,9 @@ def test_training_music_comes_at_every_speed_but_that_held_out_at_none(tmp_path,
 
 def test_voices_join_the_backgrounds_or_are_all_there_is(tmp_path, config):
     config.data.music = synthetic("music", 3)
+    config.data.backgrounds = synthetic("noise", 2)
     config.data.rooms = config.data.devices = None
+    config.data.n_validation_tracks = 0
     recorded = load_banks(config, tmp_path)[0].backgrounds
     config.data.babble_clips = 2
     both = load_banks(config, tmp_path)[0].backgrounds
