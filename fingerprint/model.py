@@ -27,8 +27,9 @@ from fingerprint.segments import SegmentGrid
 
 __all__ = ["Fingerprinter", "ModelError", "identity_of", "save_model"]
 
-# Each size is compiled once per process: a query of one segment, a track, a collection.
-_BATCH_SIZES = (1, 8, 64)
+# Each size is compiled, or at least traced, in every process: few of them start faster than many
+# with less padding.
+_BATCH_SIZES = (8, 64)
 _CODE_BATCH_SIZES = (1, 8, 64, 512, 4096)
 
 
@@ -189,14 +190,14 @@ def _hash_head(section: str) -> Callable:
 
 
 def _batches(n: int, n_devices: int, sizes: tuple[int, ...]) -> Iterator[tuple[int, int, int]]:
-    """Cover ``n`` rows with (start, size, devices), of few sizes and at most half padding."""
+    """Cover ``n`` rows with (start, size, devices), of few sizes and half padding as a rule."""
     start = 0
     size = n_devices * sizes[-1]
     while n_devices > 1 and n - start > size // 2:
         yield start, size, n_devices
         start += size
     while start < n:
-        size = max(s for s in sizes if s == 1 or s < 2 * (n - start))
+        size = max(s for s in sizes if s == sizes[0] or s < 2 * (n - start))
         yield start, size, 1
         start += size
 

@@ -13,10 +13,13 @@ import numpy as np
 
 from fingerprint.alignment import Hypothesis, align
 from fingerprint.calibration import UNCALIBRATED, Calibration
+from fingerprint.compilation_cache import keep_compiled_programs
+from fingerprint.exhaustive_alignment import align_everywhere, fits
 from fingerprint.file_lists import GenerationReport
 from fingerprint.generate import COLUMN, MAX_BATCH_SAMPLES, generate, neural_store
 from fingerprint.identification import Match, Recognizer
 from fingerprint.model import Fingerprinter
+from fingerprint.offset_refinement import refined_start
 from fingerprint.searchers import Searcher, Settings, open_searcher
 from fingerprint.searchers.candidates import CandidateSearcher
 from fingerprint.store import Store, StoreError
@@ -34,6 +37,8 @@ class NeuralRecognizer(Recognizer):
         store: of the fingerprints.
         fingerprinter: the model that made them.
         searcher: a kind of `searchers.open_searcher`; "hash_buckets" takes the codes of the model.
+            With "auto" and the alignment "diagonal" none is needed where `align_everywhere` is fast
+            enough.
         search_settings: of that searcher; None chooses them by the size of the index.
     """
 
@@ -53,6 +58,7 @@ class NeuralRecognizer(Recognizer):
         self._searcher_kind = searcher
         self._search_settings = search_settings
         self._searcher: tuple[str, Searcher] | None = None
+        keep_compiled_programs()
 
     @classmethod
     def create(
@@ -120,21 +126,29 @@ class NeuralRecognizer(Recognizer):
 
     def _identify(self, samples: np.ndarray, top_k: int) -> tuple[list[Match], float | None]:
         queries = self._embed_shifts(samples)
-        n_shifts, n_segments, dim = queries.shape
-        ids, examined = self._search(queries.reshape(-1, dim))
-        ids = ids.reshape(n_shifts, n_segments, -1)
-        hypotheses = align(
-            queries,
-            np.where(queries.any(axis=2, keepdims=True), ids, -1),
-            self.store.column(COLUMN),
-            np.array([track.first_row for track in self.tracks]),
-            np.array([track.n_rows for track in self.tracks]),
-            max(top_k, self._rules.shuffled_top),
-            self._rules.alignment,
-        )
+        hypotheses, examined = self._align(queries, max(top_k, self._rules.shuffled_top))
         hypotheses = shuffle_top(hypotheses, self._rules.shuffled_top, samples)[:top_k]
         query_s = len(samples) / self.sample_rate_hz
-        return [self._match(each, n_segments, query_s) for each in hypotheses], examined
+        return [self._match(each, queries, query_s) for each in hypotheses], examined
+
+    def _align(self, queries: np.ndarray, top_k: int) -> tuple[list[Hypothesis], float | None]:
+        """The best places, and the mean share of the rows that each segment was compared with."""
+        vectors = self.store.column(COLUMN)
+        first_rows = np.array([track.first_row for track in self.tracks])
+        n_rows = np.array([track.n_rows for track in self.tracks])
+        n_shifts, n_segments, dim = queries.shape
+        is_free_to_choose = self._searcher_kind == "auto" and self._search_settings is None
+        if (
+            is_free_to_choose
+            and self._rules.alignment == "diagonal"
+            and fits(n_shifts, n_segments, n_rows)
+        ):
+            return align_everywhere(queries, vectors, first_rows, n_rows, top_k), None
+        ids, examined = self._search(queries.reshape(-1, dim))
+        ids = ids.reshape(n_shifts, n_segments, -1)
+        ids = np.where(queries.any(axis=2, keepdims=True), ids, -1)
+        hypotheses = align(queries, ids, vectors, first_rows, n_rows, top_k, self._rules.alignment)
+        return hypotheses, examined
 
     def _search(self, vectors: np.ndarray) -> tuple[np.ndarray, float | None]:
         """The neighbours of each vector, and the mean share of the rows compared with it."""
@@ -181,11 +195,12 @@ class NeuralRecognizer(Recognizer):
             blocks.append(embeddings.reshape(len(shifts), -1, embeddings.shape[1]))
         return np.concatenate(blocks, axis=1)
 
-    def _match(self, hypothesis: Hypothesis, n_segments: int, query_s: float) -> Match:
+    def _match(self, hypothesis: Hypothesis, queries: np.ndarray, query_s: float) -> Match:
         track = self.tracks[hypothesis.track]
-        shift_s = self._shift_samples()[hypothesis.shift] / self.sample_rate_hz
-        start_s = float(self.fingerprinter.grid.start_s(hypothesis.start_segment)) - shift_s
-        p_value = self._p_value(hypothesis, n_segments)
+        rows = slice(track.first_row, track.first_row + track.n_rows)
+        start = refined_start(hypothesis, queries, self.store.column(COLUMN)[rows])
+        start_s = float(self.fingerprinter.grid.start_s(start))
+        p_value = self._p_value(hypothesis, queries.shape[1])
         return Match.placed(
             track.name,
             hypothesis.score,

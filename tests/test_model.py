@@ -112,13 +112,14 @@ def test_embedding_is_the_same_alone_in_a_batch_and_on_all_devices(config, varia
     )
 
 
+@pytest.mark.parametrize("sizes", [(1, 8, 64), (8, 64)])
 @pytest.mark.parametrize("n_devices", [1, 8])
 @pytest.mark.parametrize("n", [0, 1, 2, 9, 64, 65, 300, 1030])
-def test_batches_cover_every_row_once_with_little_padding(n, n_devices):
-    batches = list(model._batches(n, n_devices, (1, 8, 64)))
+def test_batches_cover_every_row_once_with_little_padding(n, n_devices, sizes):
+    batches = list(model._batches(n, n_devices, sizes))
     covered = [row for start, size, _ in batches for row in range(start, min(n, start + size))]
     assert covered == list(range(n))
-    assert sum(size for _, size, _ in batches) <= max(1, 2 * n)
+    assert sum(size for _, size, _ in batches) <= max(sizes[0], 2 * n)
     assert len({size for _, size, _ in batches}) <= 4
 
 

@@ -336,7 +336,7 @@ def test_shifts_find_queries_between_two_segments(indexes, audio, music):
         clip = audio[5][start : start + 4 * RATE_HZ]
         best = recognizer.identify(clip, sample_rate_hz=RATE_HZ).matches[0]
         assert best.track == str(music / "5.wav")
-        assert best.reference_start_s == pytest.approx(start_s, abs=0.001)
+        assert best.reference_start_s == pytest.approx(start_s, abs=0.05)
         # All but the last segment fit, which a shift moves beyond the query's end.
         assert best.score > 6 / 7 - 0.05
 
@@ -349,7 +349,9 @@ def test_a_query_is_fingerprinted_and_searched_as_its_model_says(audio, music, t
     clip = audio[1][start : start + 4 * RATE_HZ]
     best = recognizer.identify(clip, sample_rate_hz=RATE_HZ).matches[0]
     # A third of a hop before the next segment of the track: found at its place by 2 of 3 shifts.
-    assert best.reference_start_s == pytest.approx(3 + 1 / 3, abs=0.001)
+    assert best.reference_start_s == pytest.approx(3 + 1 / 3, abs=0.05)
+    # "auto" may do without neighbours.
+    recognizer = open_recognizer(tmp_path / "i", searcher="exact")
     searched = []
     searcher = recognizer._open_searcher()
     search = searcher.search
