@@ -86,8 +86,9 @@ def phone(snr_db: float, **more: Any) -> dict[str, Any]:
     return noise(snr_db, **(fields | more))
 
 
-# The second was chosen on recordings of the train split, so that spectral hashing, Dejavu and
-# audfprint find about what they find of real telephone recordings: 83, 69 and 42 to 67 % at 10 s.
+# The first is the nearest to real telephone recordings, of which spectral hashing, Dejavu and
+# audfprint find 83, 69 and 42 to 67 % at 10 s: of 42 such queries of the train split, among 200
+# excerpts of 30 s, they found 78, 54 and 38 % here (61, 38 and 26 % of the second kind).
 PHONES = (
     Set("phone_1", "phone in a room, mild",
         phone(10.0, babble_db=(6.0,), equaliser_db=(3.0,), suppression=(0.4,),

@@ -67,7 +67,7 @@ def to_markdown(found: Mapping[str, Sequence[Row]], sets: Sequence[Set], command
         n_unknown = max(row["false_alarm"]["n"] for row in main)
         parts += [
             f"## Among distractors ({n} queries, {n_unknown} without an answer)",
-            f"{main[0]['title'].capitalize()}.\n\n{MAIN_TEXT}",
+            f"Queries: {main[0]['title']}.\n\n{MAIN_TEXT}",
             _databases(found["databases"]),
             "Right recording in first place, %:",
             _by_length(main, lambda row: _interval(row["top1"])),
@@ -78,9 +78,9 @@ def to_markdown(found: Mapping[str, Sequence[Row]], sets: Sequence[Set], command
             _by_length(main, lambda row: " / ".join(_percent(row[name]) for name in VERDICTS)),
             "Seconds of one core for a query:",
             _by_length(main, lambda row: f"{row['cpu_s']:.3f}"),
-            PAIRS_TEXT,
-            _pairs([each for each in found["comparisons"] if each["set"] == MAIN]),
         ]
+        compared = [each for each in found["comparisons"] if each["set"] == MAIN]
+        parts += [PAIRS_TEXT, _pairs(compared)] if compared else []
     if robust:
         n = max(row["top1"]["n"] for row in robust)
         parts.append(f"## One degradation at a time ({n} queries each, references alone)")
