@@ -107,10 +107,8 @@ def save_model(
         config: The whole configuration of the training run.
         variables: The encoder as flax holds it: ``{"params": ...}`` and, if it has batch norm,
             ``"batch_stats"``.
-        calibration: ``{"n_segments": [...], "score_mean": [...], "score_std": [...],
-            "score_growth": [...], "n_reference_segments": int}``, the distribution of the best
-            score of a wrong track by query length in segments, and how much its mean grows with
-            the logarithm of the number of reference segments; None while it is unknown.
+        calibration: What `calibration.Calibration.to_dict` gives, how well wrong tracks score by
+            query length; None while it is unknown.
         hash_head: The `balanced_hash.HashHead` likewise, or None.
         dtype: "float32", or "float16" to round the parameters of both networks to it.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from fingerprint.alignment import Hypothesis, align
-from fingerprint.calibration import UNCALIBRATED, Calibration
+from fingerprint.calibration import N_RIVALS, UNCALIBRATED, Calibration
 from fingerprint.compilation_cache import keep_compiled_programs
 from fingerprint.exhaustive_alignment import align_everywhere, fits
 from fingerprint.file_lists import GenerationReport
@@ -126,10 +126,11 @@ class NeuralRecognizer(Recognizer):
 
     def _identify(self, samples: np.ndarray, top_k: int) -> tuple[list[Match], float | None]:
         queries = self._embed_shifts(samples)
-        hypotheses, examined = self._align(queries, max(top_k, self._rules.shuffled_top))
-        hypotheses = shuffle_top(hypotheses, self._rules.shuffled_top, samples)[:top_k]
+        n_tracks = max(top_k, self._rules.shuffled_top, 1 + N_RIVALS)
+        found, examined = self._align(queries, n_tracks)
+        best = shuffle_top(found, self._rules.shuffled_top, samples)[:top_k]
         query_s = len(samples) / self.sample_rate_hz
-        return [self._match(each, queries, query_s) for each in hypotheses], examined
+        return [self._match(each, found, queries, query_s) for each in best], examined
 
     def _align(self, queries: np.ndarray, top_k: int) -> tuple[list[Hypothesis], float | None]:
         """The best places, and the mean share of the rows that each segment was compared with."""
@@ -158,15 +159,23 @@ class NeuralRecognizer(Recognizer):
         ids, _, n_examined = searcher.search_counted(vectors, self._rules.neighbours)
         return ids, float(n_examined.mean()) / searcher.n
 
-    def _p_value(self, hypothesis: Hypothesis, n_segments: int) -> float:
-        """Judged by the part of the query that lies within the track, as a query of that length."""
+    def _p_value(self, hypothesis: Hypothesis, found: list[Hypothesis], n_segments: int) -> float:
+        """Judged by its lead over the other tracks that were found.
+
+        Where only a part of the query lies within the track, that part is judged, as a query of
+        its length; the others' scores are of all of it, and no rivals then.
+        """
         stored = self.fingerprinter.calibration
         calibration = UNCALIBRATED if stored is None else Calibration.from_dict(stored)
+        is_whole = hypothesis.n_overlapping == n_segments
+        others = (each.score for each in found if each.track != hypothesis.track)
         return calibration.p_value(
             hypothesis.score * n_segments / hypothesis.n_overlapping,
             hypothesis.n_overlapping,
             self.store.n_rows,
             self._rules.n_shifts,
+            rivals=sorted(others, reverse=True) if is_whole else (),
+            n_tracks=len(self.tracks) - 1,
         )
 
     def _shift_samples(self) -> list[int]:
@@ -195,12 +204,18 @@ class NeuralRecognizer(Recognizer):
             blocks.append(embeddings.reshape(len(shifts), -1, embeddings.shape[1]))
         return np.concatenate(blocks, axis=1)
 
-    def _match(self, hypothesis: Hypothesis, queries: np.ndarray, query_s: float) -> Match:
+    def _match(
+        self,
+        hypothesis: Hypothesis,
+        found: list[Hypothesis],
+        queries: np.ndarray,
+        query_s: float,
+    ) -> Match:
         track = self.tracks[hypothesis.track]
         rows = slice(track.first_row, track.first_row + track.n_rows)
         start = refined_start(hypothesis, queries, self.store.column(COLUMN)[rows])
         start_s = float(self.fingerprinter.grid.start_s(start))
-        p_value = self._p_value(hypothesis, queries.shape[1])
+        p_value = self._p_value(hypothesis, found, queries.shape[1])
         return Match.placed(
             track.name,
             hypothesis.score,
