@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import scipy.signal
 
-from fingerprint.evaluation import degradations
 from fingerprint.babble import babble, voice
+from fingerprint.evaluation import degradations
 from fingerprint.evaluation.query_recipes import Chunk, Recipe
 from fingerprint.evaluation.query_settings import CONDITIONS, QueryError, QuerySettings
 from fingerprint.evaluation.query_synthesis import synthesise
