@@ -35,11 +35,12 @@ def print_answer(path: str, answer, output_format: str) -> None:
         print_json({"query": path} | answer.to_dict())
         return
     verdict = answer.verdict.replace("_", " ")
-    is_match = answer.verdict == "match"
-    print(f"{path}: {verdict} {_percent(answer.confidence)}" if is_match else f"{path}: {verdict}")
+    # One confidence, that of the verdict: beside each candidate it would look like the chance of
+    # that one to be right.
+    print(f"{path}: {verdict}, confidence {_percent(answer.confidence)}")
     for rank, match in enumerate(answer.matches, 1):
         print(
-            f"  {rank:2d}.  confidence {_percent(match.confidence):>7}  score {match.score:9.3f}  "
+            f"  {rank:2d}.  score {match.score:9.3f}  "
             f"query {match.query_start_s:7.2f}-{match.query_end_s:.2f} s  at "
             f"{match.reference_start_s:8.2f}-{match.reference_end_s:.2f} s of  {match.track}"
             + (f"  (by {' and '.join(match.found_by)})" if match.found_by else "")

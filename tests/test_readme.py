@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import soundfile
 
@@ -31,14 +32,16 @@ def transcript():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """What README's reader has at hand: a folder of music and a clip of one of its tracks."""
+    """What README's reader has at hand: a folder of music and a noisy clip of one of its tracks."""
     folder = tmp_path_factory.mktemp("readme")
     (folder / "music").mkdir()
     for seed in range(4):
         track = synthesize_track(seed, 30.0, 16_000)
         soundfile.write(folder / "music" / f"track{seed}.flac", track, 16_000)
         if seed == 2:
-            soundfile.write(folder / "clip.wav", track[12 * 16_000 : 18 * 16_000], 16_000)
+            clip = track[12 * 16_000 : 18 * 16_000]
+            noise = clip.std() * np.random.default_rng(0).standard_normal(len(clip))
+            soundfile.write(folder / "clip.wav", 0.1 * (clip + noise) / clip.std(), 16_000)
     (folder / "configs").symlink_to(ROOT / "configs")
     return folder
 
