@@ -160,4 +160,4 @@ class Scale:
     n_queries: int
 
 
-WHOLE, QUICK = Scale(41.0, 10.0, 300), Scale(0.5, 0.2, 12)
+WHOLE, QUICK = Scale(39.0, 12.0, 300), Scale(0.5, 0.2, 12)

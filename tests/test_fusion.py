@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -50,9 +51,10 @@ def test_one_method_alone_counts_twice():
     assert match.confidence == pytest.approx(1 - 2e-4)
     assert match.p_value == pytest.approx(2e-4)
     assert match.found_by == ("neural",)
-    assert match.score == pytest.approx(-math.log10(2e-4))
+    assert match.score == pytest.approx(4.0)
     (match,) = fused([], [candidate("a", 0.8)])
-    assert (match.confidence, match.score, match.found_by) == (0.0, 0.0, ("landmarks",))
+    assert (match.confidence, match.found_by) == (0.0, ("landmarks",))
+    assert match.score == pytest.approx(-math.log10(0.8))
 
 
 def test_agreement_is_a_p_value_of_its_own():
@@ -128,3 +130,27 @@ def test_a_match_without_p_value_speaks_by_its_confidence():
 
 def test_nothing_found_is_nothing():
     assert fused([], []) == []
+
+
+def counted(track, count, p_value=1.0):
+    return dataclasses.replace(candidate(track, p_value), score=count)
+
+
+def test_counts_are_ordered_by_their_lead_over_the_next_five():
+    """A right track of whose count nobody would swear outweighs a wrong one of little evidence."""
+    counts = [counted("right", 14.0), *(counted(f"x{i}", 7.0 - i % 2) for i in range(6))]
+    first, second, *_ = fused([candidate("wrong", 0.05)], counts)
+    assert (first.track, second.track) == ("right", "wrong")
+    # Rivals are 7, 6, 7, 6, 7.
+    lead = (14 - 7) / math.sqrt(7)
+    scale = 0.62 * math.sqrt(6) / math.pi
+    oracle = scipy.stats.gumbel_r(0.83 - np.euler_gamma * scale, scale)
+    assert first.score == pytest.approx(-oracle.logsf(lead) / math.log(10), rel=1e-6)
+    assert first.confidence == 0.0
+    assert second.score == pytest.approx(-math.log10(0.05))
+
+
+def test_few_counts_have_no_lead():
+    few = [counted("right", 30.0, 0.2), *(counted(f"x{i}", 2.0) for i in range(4))]
+    first, *_ = fused([candidate("wrong", 0.05)], few)
+    assert first.track == "wrong"
