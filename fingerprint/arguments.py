@@ -66,8 +66,8 @@ def _add_index(verbs) -> None:
         "Files that the index already holds are skipped and folders are walked. A file that\n"
         "cannot be read does not stop the others; such files are named at the end. Each file is\n"
         "kept as soon as it is done, so an interrupted call is continued by repeating it.\n\n"
-        "Without options a new index is made with the trained model that is part of this program.\n"
-        "An existing one keeps its method and its model, whatever they are.",
+        "Without options a new index is made with the trained model that is part of this program,\n"
+        "and with landmarks. An existing one keeps its method and its model, whatever they are.",
         "fingerprint index songs.index ~/Music",
     )
     verb.add_argument("index_dir", metavar="INDEX_DIR", help="folder of the index")
@@ -75,9 +75,9 @@ def _add_index(verbs) -> None:
     verb.add_argument(
         "--method",
         choices=["neural", "landmarks", "spectral_hash", "both"],
-        help="by a trained network (neural, unless there is a --preset); by landmarks or spectral "
-        "hashing, which need no training; or by the network and landmarks together, which takes "
-        "longer and finds more (both)",
+        help="by a trained network and landmarks together, which finds most (both, unless there is "
+        "a --model or --preset); by the network alone (neural), in less time and space; or by "
+        "landmarks or spectral hashing, which need no training",
     )
     verb.add_argument(
         "--model",

@@ -99,8 +99,9 @@ def create_or_open(
     A new index is by ``method``: "neural" with ``model`` (or the one that is part of the package),
     its fingerprints stored as ``dtype`` (or "float32"), "landmarks" with ``preset`` (or
     "default"), "both", which is neural and has landmarks besides, or "spectral_hash". Without a
-    method it is neural, or of landmarks if there is a preset. An existing one keeps all that,
-    whichever model made it; what is given and differs is refused.
+    method it is both, which finds most; neural if there is a model or dtype, of landmarks if there
+    is a preset. An existing one keeps all that, whichever model made it; what is given and differs
+    is refused.
 
     Raises:
         FingerprintError: the index cannot be opened or created, or is not what is asked for.
@@ -109,7 +110,8 @@ def create_or_open(
     # Unlike Path.exists, this leaves it to the creation to say that a folder is forbidden.
     if not os.path.exists(folder / HEADER_FILE):
         choices = {"model": model, "preset": preset, "dtype": dtype}
-        return _create(folder, method or ("landmarks" if preset else "neural"), choices)
+        usual = "landmarks" if preset else "neural" if model or dtype else "both"
+        return _create(folder, method or usual, choices)
     _check_kind(Store.open(folder), {"method": method, "preset": preset, "dtype": dtype})
     return open_recognizer(folder, model=model)
 

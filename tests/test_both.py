@@ -368,7 +368,7 @@ def test_without_options_the_shipped_model_is_used(tmp_path, music, clip, capsys
     index = tmp_path / "songs.index"
     assert run(capsys, "index", index, music)[0] == 0
     facts = json.loads(run(capsys, "info", index, "--format", "json")[1])
-    assert (facts["method"], facts["identity"]) == ("neural", "shipped")
+    assert (facts["method"], facts["identity"]) == ("both", "shipped")
     answer = json.loads(run(capsys, "query", index, clip, "--format", "json")[1])
     assert answer["matches"][0]["track"] == str(music / "4.wav")
     assert run(capsys, "query", index, clip, "--model", "default")[0] == 0
