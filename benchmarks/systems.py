@@ -19,7 +19,7 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 NETWORKS = (
     *("nafp", "now_playing", "nmfp_triplet", "rice", "woo", "attention", "balanced_hash"),
     *("nafp_small", "now_playing_small", "nmfp_triplet_small", "rice_small", "woo_small"),
-    *("attention_small", "balanced_hash_small"),
+    *("attention_small", "balanced_hash_small", "pretrained"),
 )
 
 

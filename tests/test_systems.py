@@ -237,7 +237,8 @@ def test_audio_of_the_database_is_found_at_its_very_second(system, trained, musi
     for i, track in enumerate(tracks):
         best = recognizer.identify(track[first : first + n_samples], 1).matches[0]
         assert best.track == str(folder / f"{i}.wav")
-        assert best.reference_start_s == pytest.approx(first / rate)
+        # Refined between two shifts of the query, of which only one is exact.
+        assert best.reference_start_s == pytest.approx(first / rate, abs=0.05)
         assert best.score == pytest.approx(1.0, abs=1e-4)
 
 
@@ -268,5 +269,5 @@ def test_a_hash_head_is_trained_on_a_frozen_encoder(trained, music, tmp_path):
 
 def test_no_config_is_forgotten():
     configs = {module.name for module in pkgutil.iter_modules(fingerprint_configs.__path__)}
-    others = {name for name in configs if "_small" in name} | {"demo"}
+    others = {name for name in configs if "_small" in name} | {"demo", "pretrained"}
     assert {name for name, _ in (SYSTEMS | VARIANTS).values()} == configs - others
