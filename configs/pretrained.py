@@ -2,8 +2,9 @@
 
     python train.py --config=configs/pretrained.py --workdir=DIR --config.data.root=AUDIO
 
-What it changes of `nafp_small.py`, and why, is told beside each value; what each change is worth
-stands in `results/ablation`. `fingerprint describe configs/pretrained.py` counts it.
+What it changes of `nafp_small.py`, and why, is told beside the values; `benchmarks/ablation.py`
+takes them back one by one. MODEL_CARD.md says what came of it, and
+`fingerprint describe configs/pretrained.py` counts it.
 """
 
 from fingerprint_configs import nafp_small
@@ -22,10 +23,13 @@ def get_config() -> ConfigDict:
     # A query is tried at every eighth of a second, so that little tolerance is needed.
     config.pairs.replica_offset_s = 0.1
     config.pairs.n_pairs = 256
-    # Variants at other speeds are other tracks.
+    # No recordings of people were at hand, and voices are what a network fails on that has heard
+    # none. Variants at other speeds are other tracks.
     config.data.babble_clips = 48
     config.data.track_speeds = (1.0, 0.84, 0.92, 1.09, 1.19)
     augmentation = config.augmentation
+    # A telephone in a room: noise, of several kinds and louder than the music, stands at the
+    # microphone and not where the music plays; what is recorded is uneven, levelled and clipped.
     augmentation.speed.probability = 0.5
     augmentation.speed.max_fraction = 0.025
     augmentation.white_noise.probability = 0.15

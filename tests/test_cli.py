@@ -203,7 +203,7 @@ def test_tables_show_verdict_track_and_time(songs, clip, music, capsys):
     status, out, _ = run(capsys, "query", songs, clip)
     assert status == 0
     header, first, *_ = out.splitlines()
-    assert re.fullmatch(re.escape(f"{clip}: match ") + r"99\.9[0-9] %", header)
+    assert re.fullmatch(re.escape(f"{clip}: match, confidence ") + r"99\.9[0-9] %", header)
     assert str(music / "b.flac") in first
     assert " 7.0" in first
 
