@@ -17,11 +17,10 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-import soxr
 from shipped_model_plan import MAIN, SEED, Scale, Set, System
 
-from fingerprint.audio import read_audio
 from fingerprint.errors import FingerprintError
+from fingerprint.evaluation.audio_distractors import derivations, derived
 from fingerprint.evaluation.distractors import HoursBar
 from fingerprint.evaluation.query_set_writer import duration_of, write_query_set
 from fingerprint.evaluation.query_sets import QuerySet
@@ -31,8 +30,6 @@ from fingerprint.music_synthesis import synthesize_track
 from fingerprint.recognizer import create_or_open
 
 SPLIT, OTHER_SPLIT = "test", "train"
-# Far enough that no system takes one for the original, as in `fingerprint distractors`.
-SEMITONES = (-5, -4, -3, 3, 4, 5)
 RATE_HZ = 16_000
 _SYNTHESISED_S = 180.0
 _FOLDERS = ("noise", "room_ir", "device_ir")
@@ -186,17 +183,10 @@ class Material:
     def _derived(self) -> Iterator[_Made]:
         """References and half of the other recordings at one speed each, then at another, ..."""
         files = self._derived_files()
-        rng = np.random.default_rng(SEED)
-        semitones = np.stack([rng.permutation(SEMITONES) for _ in files])
-        for speed_number in range(len(SEMITONES)):
-            for file_number in rng.permutation(len(files)):
-                path, shift = files[file_number], int(semitones[file_number, speed_number])
-
-                def samples(path: str = path, shift: int = shift) -> np.ndarray:
-                    audio = read_audio(path, RATE_HZ)
-                    return soxr.resample(audio, RATE_HZ * 2 ** (shift / 12), RATE_HZ)
-
-                yield f"derived_{file_number:03d}_{shift:+d}_{Path(path).stem}", samples
+        for number, shift in derivations(len(files), SEED):
+            path = files[number]
+            samples = functools.partial(derived, path, shift, RATE_HZ)
+            yield f"derived_{number:03d}_{shift:+d}_{Path(path).stem}", samples
 
 
 @functools.cache

@@ -1,16 +1,14 @@
 """The figures for people: Markdown, CSV, JSON and pictures."""
 
-import csv
-import io
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from shipped_model_figures import VERDICTS
 from shipped_model_plan import MAIN, Set
 
-from fingerprint.evaluation.table_text import NOTHING, markdown, percent
+from fingerprint.evaluation.table_text import NOTHING, csv_text, markdown, percent
 
 Row = Mapping[str, Any]
 SHARES = ("top1", "start", *VERDICTS)
@@ -47,8 +45,8 @@ def write(
     result = {"command": command, "made_with": dict(made_with), **found}
     contents = {
         "README.md": to_markdown(found, sets, command),
-        "results.csv": _to_csv(map(_flat, found["results"])),
-        "comparisons.csv": _to_csv(found["comparisons"]),
+        "results.csv": csv_text(map(_flat, found["results"])),
+        "comparisons.csv": csv_text(found["comparisons"]),
         "result.json": json.dumps(result, ensure_ascii=False, indent=1) + "\n",
     }
     for name, content in contents.items():
@@ -176,15 +174,6 @@ def _flat(row: Row) -> dict[str, Any]:
             flat[f"{name}_{end}"] = None if value is None else round(100 * value, 2)
         flat[f"{name}_n"] = row[name]["n"]
     return flat
-
-
-def _to_csv(rows: Iterable[Row]) -> str:
-    rows = list(rows)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def _draw(rows: Sequence[Row], sets: Sequence[Set], folder: Path) -> list[str]:

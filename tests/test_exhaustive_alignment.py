@@ -2,24 +2,12 @@ import threading
 
 import numpy as np
 import pytest
+from alignment_cases import DIM, make_store, unit
 
 from fingerprint import exhaustive_alignment
 from fingerprint.alignment import align
 from fingerprint.exhaustive_alignment import align_everywhere, fits
 from fingerprint.searchers import ExactSearcher, SearchError
-
-DIM = 16
-
-
-def unit(vectors):
-    return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
-
-
-def make_store(rng, lengths):
-    """Vectors ``(n, d)``, first rows and lengths of tracks that lie one behind the other."""
-    n_rows = np.array(lengths)
-    vectors = unit(rng.standard_normal((n_rows.sum(), DIM)))
-    return vectors, np.cumsum(n_rows) - n_rows, n_rows
 
 
 def brute_force(queries, vectors, first_rows, n_rows):

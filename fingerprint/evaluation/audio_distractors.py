@@ -4,6 +4,7 @@ All of it passes through the index's own method, which may be any.
 """
 
 import contextlib
+import functools
 import itertools
 import tempfile
 import zlib
@@ -182,19 +183,30 @@ def _add_batch(
         bar.add(-len(batch[names[path]]) / recognizer.sample_rate_hz)
 
 
-def _derived(files: Sequence[str], rate_hz: int, seed: int) -> Iterator[_Made]:
-    """Each file at one speed, in an order of the seed, then each at another, and so on."""
+def derivations(n_files: int, seed: int) -> Iterator[tuple[int, int]]:
+    """Each file at one speed, in an order of the seed, then each at another, and so on.
+
+    Yields:
+        The number of the file and the semitones, one of `SEMITONES`.
+    """
     rng = np.random.default_rng(seed)
-    semitones = np.stack([rng.permutation(SEMITONES) for _ in files])
+    semitones = np.stack([rng.permutation(SEMITONES) for _ in range(n_files)])
     for speed_number in range(len(SEMITONES)):
-        for file_number in rng.permutation(len(files)):
-            path, shift = files[file_number], int(semitones[file_number, speed_number])
+        for file_number in rng.permutation(n_files):
+            yield int(file_number), int(semitones[file_number, speed_number])
 
-            def samples(path: str = path, shift: int = shift) -> np.ndarray:
-                audio = read_audio(path, rate_hz, duration_s=_LONGEST_DERIVED_S)
-                return soxr.resample(audio, rate_hz * 2 ** (shift / 12), rate_hz)
 
-            yield f"{PREFIX}derived/{shift:+d}/{path}", samples
+def derived(path: str, semitones: int, rate_hz: int, duration_s: float | None = None) -> np.ndarray:
+    """A recording, or its first ``duration_s``, played so much faster: ``(n,)``."""
+    audio = read_audio(path, rate_hz, duration_s=duration_s)
+    return soxr.resample(audio, rate_hz * 2 ** (semitones / 12), rate_hz)
+
+
+def _derived(files: Sequence[str], rate_hz: int, seed: int) -> Iterator[_Made]:
+    for number, shift in derivations(len(files), seed):
+        path = files[number]
+        samples = functools.partial(derived, path, shift, rate_hz, _LONGEST_DERIVED_S)
+        yield f"{PREFIX}derived/{shift:+d}/{path}", samples
 
 
 def _synthesised(rate_hz: int, seed: int) -> Iterator[_Made]:

@@ -1,6 +1,9 @@
 """Rows of cells as text, and figures as cells."""
 
-from collections.abc import Sequence
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 NOTHING = "-"
 _UNITS = {
@@ -33,6 +36,17 @@ def plain(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     widths = _widths(heads, rows)
     lines = [_padded(heads, line, widths) for line in [heads, *rows]]
     return "\n".join("  ".join(line).rstrip() for line in lines)
+
+
+def csv_text(rows: Iterable[Mapping[str, Any]]) -> str:
+    """A CSV with a column for every key that a row has; what a row has not is empty."""
+    rows = list(rows)
+    text = io.StringIO()
+    heads = list(dict.fromkeys(head for row in rows for head in row))
+    writer = csv.DictWriter(text, heads, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def percent(share: float) -> str:

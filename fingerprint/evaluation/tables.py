@@ -1,12 +1,10 @@
 """The tables of an evaluation, laid out as a protocol says: heads and cells as text, and CSV."""
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fingerprint.evaluation.protocols import Layout, protocol_named
-from fingerprint.evaluation.table_text import NOTHING, condition_text, percent
+from fingerprint.evaluation.table_text import NOTHING, condition_text, csv_text, percent
 
 Row = Mapping[str, Any]
 # Heads of columns; shares are printed in percent.
@@ -88,12 +86,7 @@ def to_csv(result: Mapping[str, Any], layout: Layout) -> str:
             for name in layout.cells:
                 line |= _numbers(by_column.get(value), name, prefix + HEADS[name], _bounds(layout))
         lines.append(line)
-    text = io.StringIO()
-    heads = list(dict.fromkeys(head for line in lines for head in line))
-    writer = csv.DictWriter(text, heads, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return text.getvalue()
+    return csv_text(lines)
 
 
 def comparison_table(

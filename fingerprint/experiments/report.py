@@ -1,13 +1,11 @@
 """The figures of a suite for people: Markdown, CSV and JSON."""
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fingerprint.evaluation.table_text import NOTHING, condition_text, percent
+from fingerprint.evaluation.table_text import NOTHING, condition_text, csv_text, percent
 from fingerprint.experiments.figures import HOLDS, NOT_RUN
 from fingerprint.experiments.pieces import Experiment, Table
 from fingerprint.experiments.suite import Suite
@@ -43,9 +41,9 @@ def write(suite: Suite, result: Row, folder: Path, command: str) -> list[str]:
     experiments = result["experiments"]
     contents = {
         "README.md": to_markdown(suite, result, command),
-        "shares.csv": _to_csv(_share_rows(suite, experiments)),
-        "contrasts.csv": _to_csv(_contrast_rows(experiments)),
-        "runs.csv": _to_csv(_run_row(run) for run in result["runs"]),
+        "shares.csv": csv_text(_share_rows(suite, experiments)),
+        "contrasts.csv": csv_text(_contrast_rows(experiments)),
+        "runs.csv": csv_text(_run_row(run) for run in result["runs"]),
         "result.json": json.dumps(result, ensure_ascii=False, indent=1) + "\n",
     }
     for name, content in contents.items():
@@ -241,12 +239,3 @@ def _joined(values: Iterable[float | None]) -> str:
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [heads, ["---"] * len(heads), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _to_csv(rows: Iterable[Row]) -> str:
-    rows = list(rows)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
