@@ -83,7 +83,7 @@ def test_every_training_is_a_configuration_that_can_be_used(orderings):
 def test_equal_samples_are_equal(orderings):
     suite, runs = orderings
     fewer = {"hash_head", "attention", "attention_no_mask"}
-    fewer |= {each.name for each in suite.trainings if "steps2000" in each.name}
+    fewer |= {each.name for each in suite.trainings if "steps500" in each.name}
     for training in suite.trainings:
         n_pairs, n_steps = (
             training.overrides[f"{key}"] for key in ("pairs.n_pairs", "training.n_steps")
