@@ -59,8 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def index(options: argparse.Namespace) -> int:
     """Create or extend an index."""
+    from fingerprint.file_lists import GenerationReport, without_audio
     from fingerprint.landmark_settings import PRESETS
-    from fingerprint.recognizer import create_or_open
+    from fingerprint.recognizer import create_or_open, holds_index
 
     if options.model and options.method not in (None, "neural", "both"):
         raise UsageError("--model is for the methods neural and both; leave it out, or --method.")
@@ -70,6 +71,11 @@ def index(options: argparse.Namespace) -> int:
         raise UsageError("--preset is for landmarks; leave it out, or choose --method landmarks.")
     if options.preset and options.preset not in PRESETS:
         raise UsageError(f"no preset {options.preset!r}; choose one of {', '.join(PRESETS)}.")
+    if not holds_index(options.index_dir):
+        # A mistyped path is to leave nothing behind that would then keep its method.
+        failed = without_audio(options.paths)
+        if len(failed) == len(options.paths):
+            return report(GenerationReport(failed=failed))
     recognizer = create_or_open(
         options.index_dir, method=options.method, model=options.model, preset=options.preset
     )

@@ -61,6 +61,17 @@ def read_manifest(
     return [str(Path(path).parent / row["path"]) for row in rows]
 
 
+def without_audio(paths: Iterable[str | Path]) -> list[tuple[str, str]]:
+    """The paths that are missing and the folders without audio, each with a sentence."""
+    failed = []
+    for path in paths:
+        try:
+            find_audio([path])
+        except AudioError as error:
+            failed.append((str(path), str(error)))
+    return failed
+
+
 def find_pending(
     paths: Iterable[str | Path], store: Store, shard: tuple[int, int] = (0, 1)
 ) -> tuple[list[str], GenerationReport]:

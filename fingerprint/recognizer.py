@@ -70,7 +70,8 @@ def open_recognizer(
             `searchers.open_searcher`; the other methods have nothing to choose.
 
     Raises:
-        StoreError: the folder holds no index, a damaged one, or one made with another model.
+        StoreError: the folder holds no index, a damaged one, or one made with another model, or a
+            searcher is chosen for an index that is not searched with one.
         ModelError: a model folder cannot be used.
     """
     method = Store.open(folder).recognizer.get("method")
@@ -80,6 +81,11 @@ def open_recognizer(
             "update it."
         )
     choices = {"searcher": searcher} if method in NEURAL_METHODS else {}
+    if not choices and searcher != "auto":
+        raise StoreError(
+            f"{folder} is an index of the method {method!r}, which the searcher {searcher!r} "
+            "cannot search: leave it out, or make an index of the method neural."
+        )
     recognizer = __getattr__(_METHODS[method]).open(folder, **choices)
     if model is not None:
         recognizer.use_model(_model_folder(model))
@@ -107,13 +113,18 @@ def create_or_open(
         FingerprintError: the index cannot be opened or created, or is not what is asked for.
     """
     folder = Path(folder)
-    # Unlike Path.exists, this leaves it to the creation to say that a folder is forbidden.
-    if not os.path.exists(folder / HEADER_FILE):
+    if not holds_index(folder):
         choices = {"model": model, "preset": preset, "dtype": dtype}
         usual = "landmarks" if preset else "neural" if model or dtype else "both"
         return _create(folder, method or usual, choices)
     _check_kind(Store.open(folder), {"method": method, "preset": preset, "dtype": dtype})
     return open_recognizer(folder, model=model)
+
+
+def holds_index(folder: str | Path) -> bool:
+    """Whether there is an index, damaged or not."""
+    # Unlike Path.exists, this leaves it to the creation to say that a folder is forbidden.
+    return os.path.exists(Path(folder) / HEADER_FILE)
 
 
 def _check_kind(store: Store, wanted: Mapping[str, str | None]) -> None:

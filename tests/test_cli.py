@@ -88,6 +88,23 @@ def test_a_folder_is_indexed_once(tmp_path, music, capsys):
     assert (status, out) == (0, "0 added, 4 already there, 0 failed\n")
 
 
+def test_a_mistyped_path_leaves_no_index(tmp_path, music, capsys):
+    (tmp_path / "empty").mkdir()
+    arguments = ["index", tmp_path / "i", music / "missing.wav", tmp_path / "empty"]
+    status, out, err = run(capsys, *arguments)
+    assert (status, out) == (1, "0 added, 0 already there, 2 failed\n")
+    assert "missing.wav does not exist." in err and "empty holds no audio files" in err
+    assert not (tmp_path / "i").exists()
+    # The index is of the method that is asked for once the path is right.
+    assert run(capsys, "index", tmp_path / "i", music, "--method", "landmarks")[0] == 0
+
+
+def test_a_searcher_is_refused_where_nothing_is_searched_with_one(songs, music, capsys):
+    status, out, err = run(capsys, "query", songs, music / "a.wav", "--searcher", "exact")
+    assert (status, out) == (1, "")
+    assert "method 'landmarks', which the searcher 'exact' cannot search: leave it out" in err
+
+
 def test_the_same_file_by_another_path_is_already_there(songs, music, monkeypatch, capsys):
     monkeypatch.chdir(music)
     status, out, _ = run(capsys, "index", songs, "a.wav", "more/../b.flac")

@@ -44,11 +44,14 @@ def test_noise_is_at_the_ratio_asked_for(rng, snr_db):
     assert np.max(np.abs(query)) == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("silent", ["music", "noise"])
-def test_noise_is_left_out_where_there_is_no_ratio(rng, silent):
+@pytest.mark.parametrize(
+    ("silent", "level"), [("music", 0.0), ("noise", 0.0), ("noise", 0.25 * 2.0**-15)]
+)
+def test_noise_is_left_out_where_there_is_no_ratio(rng, silent, level):
+    """The last level is below half a step of 16 bits: rounding, not a recording."""
     n_history = 100
     music, noise = rng.normal(size=(2, 600))
-    {"music": music, "noise": noise}[silent][n_history:] = 0.0
+    {"music": music, "noise": noise}[silent][n_history:] *= level
     query = degradations.degrade(music, noise, 0.0, [], n_history)
     expected = music[n_history:] / max(np.max(np.abs(music[n_history:])), 1e-9)
     np.testing.assert_allclose(query, expected, atol=1e-6)

@@ -51,7 +51,9 @@ class System:
             database |= _network(index_dir, store) | {"searcher": searcher}
         self.database: Mapping[str, Any] = database
         self.tracks: Sequence[Track] = store.tracks
-        self._index_dir, self._searcher = index_dir, searcher
+        # One choice for all systems of a comparison, of which some search in a way of their own.
+        self._searcher = database.get("searcher", "auto")
+        self._index_dir = index_dir
 
     @functools.cached_property
     def recognizer(self) -> Recognizer:

@@ -14,6 +14,8 @@ from fingerprint.errors import FingerprintError
 
 # Second order, run forwards and backwards: 24 dB per octave, 6 dB at the corner.
 _BAND_ORDER = 2
+# Of the rounding to 16 bits: what is quieter is the silence of a file, no noise to be amplified.
+_SILENT_POWER = 2.0**-30 / 12
 _GAIN_BLOCK_S = 0.01
 _GAIN_TARGET_DB = -20.0
 _LARGEST_GAIN_DB = 30.0
@@ -55,10 +57,11 @@ def degrade(
 def mix(sound: np.ndarray, noise: np.ndarray, snr_db: float, n_history: int = 0) -> np.ndarray:
     """Sound and noise ``(n,)`` together; the ratio is of the powers after ``n_history`` samples.
 
-    The sound as it is where one of the two is silent.
+    The sound as it is where one of the two is silent, or the noise no louder than the rounding of
+    16 bits is.
     """
     powers = [np.mean(np.square(x[n_history:], dtype=np.float64)) for x in (sound, noise)]
-    if powers[1] == 0:
+    if powers[1] <= _SILENT_POWER:
         return sound
     return sound + noise * np.sqrt(powers[0] / (powers[1] * 10 ** (snr_db / 10)))
 

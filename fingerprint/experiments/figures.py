@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fingerprint.evaluation import metrics
-from fingerprint.evaluation.statistics import bootstrap_intervals
+from fingerprint.evaluation.statistics import bootstrap_interval
 from fingerprint.experiments.pieces import (
     NEGLIGIBLE,
     Bound,
@@ -245,5 +245,5 @@ def _p_value(values: np.ndarray) -> float | None:
 
 
 def _interval(values: np.ndarray, tracks: Sequence[str]) -> tuple[float, float]:
-    ((low, high),) = bootstrap_intervals(values[:, None], tracks, n_resamples=N_RESAMPLES)
-    return round(float(low), 4), round(float(high), 4)
+    low, high = bootstrap_interval(values, tracks, n_resamples=N_RESAMPLES)
+    return round(low, 4), round(high, 4)
