@@ -9,8 +9,8 @@ search finds; recall is the share of segments that find it among the rows they e
 is the mean share of the database that they examine. The curves of codes are over the number of
 buckets visited, nearest first; random hyperplanes and principal directions of the database have as
 many bits, the same probing, and are averaged over several draws. Settings of p-stable LSH are
-chosen from the segments of every other query for a row of recalls; everything is measured on the
-other queries.
+chosen from the segments of every other recording for a row of recalls; everything is measured on
+the other recordings.
 
 Comparisons are repeated for the segments whose nearest row is the right one: the others look for a
 row that would not help them.
@@ -54,13 +54,13 @@ class Queries(NamedTuple):
 
     Attributes:
         embeddings: ``(m, d)``.
-        query: which query each is of, ``(m,)``.
+        recording: number of the recording that each is of, ``(m,)``.
         nearest: the row that exact search finds, ``(m,)``.
         is_right: whether that row is of the right track and second, ``(m,)``.
     """
 
     embeddings: np.ndarray
-    query: np.ndarray
+    recording: np.ndarray
     nearest: np.ndarray
     is_right: np.ndarray
 
@@ -84,13 +84,13 @@ def embed_queries(
     folder: str | pathlib.Path, fingerprinter: Fingerprinter, store: Store
 ) -> Queries:
     """Fingerprint the queries of a set whose tracks are in the store; silence is left out."""
-    tracks = {track.resolved_path: track for track in store.tracks}
+    tracks = {track.resolved_path: (i, track) for i, track in enumerate(store.tracks)}
     grid = fingerprinter.grid
     embeddings, numbers, places = [], [], []
-    for number, query in enumerate(QuerySet.open(folder)):
-        track = tracks.get(query.track)
-        if track is None or query.start_s is None:
+    for query in QuerySet.open(folder):
+        if query.track not in tracks or query.start_s is None:
             continue
+        number, track = tracks[query.track]
         samples = from_array(query.samples, query.sample_rate_hz, fingerprinter.sample_rate_hz)
         segments = grid.cut(samples)
         heard = np.flatnonzero(segments.any(axis=1))
@@ -134,8 +134,8 @@ def p_stable_curve(vectors: np.ndarray, held_out: Queries, queries: Queries) -> 
     near = np.linalg.norm(held_out.embeddings - vectors[held_out.nearest], axis=1)
     far = np.linalg.norm(held_out.embeddings - vectors[rows], axis=1)
     step = max(1, len(near) // 300)
-    n_queries = len(queries.query)
-    some = queries.where(np.arange(n_queries) % math.ceil(n_queries / _P_STABLE_QUERIES) == 0)
+    n_segments = len(queries.nearest)
+    some = queries.where(np.arange(n_segments) % math.ceil(n_segments / _P_STABLE_QUERIES) == 0)
     points = []
     for recall in LSH_RECALLS:
         settings = choose_settings(near[::step], far[::step], recall)
@@ -150,8 +150,11 @@ def p_stable_curve(vectors: np.ndarray, held_out: Queries, queries: Queries) -> 
 
 
 def compare(vectors: np.ndarray, queries: Queries, encode: Encode) -> dict[str, Curve]:
-    """The curves of all methods, of the odd queries; the even ones choose settings."""
-    is_held_out = queries.query % 2 == 0
+    """The curves of all methods, of every other recording; the rest choose settings.
+
+    By recordings, as queries of one excerpt under several conditions follow each other.
+    """
+    is_held_out = queries.recording % 2 == 0
     held_out, measured = queries.where(is_held_out), queries.where(~is_held_out)
     row_codes = encode(vectors)
     learnt = bucket_curve(row_codes, encode(measured.embeddings), measured.nearest)
@@ -242,7 +245,7 @@ def report(vectors, queries, encode, out: pathlib.Path) -> None:
     draw(comparisons, out / "candidates.png")
     content = {
         "n_rows": len(vectors),
-        "n_segments": len(queries.query),
+        "n_segments": len(queries.nearest),
         "n_right": int(queries.is_right.sum()),
         "balance": evenness,
         "curves": {
@@ -275,7 +278,7 @@ def main(argv: list[str] | None = None) -> None:
     queries = embed_queries(arguments.queries, fingerprinter, store)
     vectors = np.asarray(store.column(COLUMN), np.float32)
     print(
-        f"{len(vectors):,} rows, {len(queries.query):,} segments, "
+        f"{len(vectors):,} rows, {len(queries.nearest):,} segments, "
         f"{queries.is_right.mean():.1%} of them nearest to the right row\n"
     )
     report(vectors, queries, fingerprinter.codes, arguments.out)

@@ -90,11 +90,6 @@ TRAININGS = (
     nafp("no_augmentation", BASE | NO_OFFSET | CLEAN | NO_MASK, 0.4),
     nafp("no_offset", BASE | NO_OFFSET),
     nafp("rows32", steps(16), 0.09, SEEDS),
-    nafp("rows64", steps(32), 0.16),
-    nafp("rows128", steps(64), 0.28),
-    nafp("rows32_steps500", steps(16, 500), 0.09, SEEDS),
-    nafp("rows64_steps500", steps(32, 500), 0.16),
-    nafp("rows128_steps500", steps(64, 500), 0.28),
     Training("triplet_np", "configs/now_playing_small.py", GROUPS, seeds=(0,)),
     Training("triplet_np_all", "configs/now_playing_small.py", GROUPS | {"loss.mean_over": "all"}),
     Training("triplet_nmfp", "configs/nmfp_triplet_small.py", BASE),
@@ -106,6 +101,7 @@ TRAININGS = (
     rice("rice_published", {}),
     *(rice(f"rice_{name}", repair) for name, repair in RICE_TRAINING_REPAIRS.items()),
     rice("rice_repaired", merged(RICE_TRAINING_REPAIRS.values())),
+    nafp("d64", BASE | {"encoder.embedding_dim": 64}),
     Training("attention", ATTENTION, ATTENTION_STEPS, cpu_s_per_step=2.0),
     Training("attention_no_mask", ATTENTION, ATTENTION_STEPS | {"encoder.attention": False},
              cpu_s_per_step=1.9),
@@ -113,8 +109,12 @@ TRAININGS = (
              cpu_s_per_step=0.3),
     Training("nafp_in_attention_long", f"{OWN_CONFIGS}/nafp_in_attention_small.py",
              steps(64, 2_640), seeds=(0,), cpu_s_per_step=0.3),
+    nafp("rows64", steps(32), 0.16),
+    nafp("rows128", steps(64), 0.28),
+    nafp("rows32_steps500", steps(16, 500), 0.09, SEEDS),
+    nafp("rows64_steps500", steps(32, 500), 0.16),
+    nafp("rows128_steps500", steps(64, 500), 0.28),
     nafp("d16", BASE | {"encoder.embedding_dim": 16}),
-    nafp("d64", BASE | {"encoder.embedding_dim": 64}),
 )  # fmt: skip
 
 REFERENCES = (References("whole"), References("clips_30s", clip_s=30.0))

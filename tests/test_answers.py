@@ -72,6 +72,9 @@ class StubSystem:
     def track_paths(self):
         return {"b": str(self._folder / "music" / "b.wav")}
 
+    def reference_paths(self):
+        return set(self.track_paths().values())
+
 
 @pytest.fixture
 def recorded(tmp_path):
@@ -206,6 +209,13 @@ def test_a_name_that_two_recordings_have_is_not_guessed(queries, tmp_path):
     first, _, last = read_table(table(tmp_path, text), queries)
     assert first.candidates[0].track not in ("music/a.wav", "more/a.wav")
     assert last.candidates[0].track == "more/a.wav"
+
+
+def test_a_recording_of_another_folder_is_another_one(queries, tmp_path):
+    cells = ["album/b.flac", "/elsewhere/music/b.flac", "b"]
+    text = "query,track\n" + "".join(f"00000{i},{cell}\n" for i, cell in enumerate(cells))
+    tracks = [a.candidates[0].track for a in read_table(table(tmp_path, text), queries)]
+    assert tracks == [name_of("album/b.flac", queries.root), "music/b.flac", "music/b.flac"]
 
 
 def test_silence_is_no_match_where_verdicts_are_given(queries, tmp_path):

@@ -343,6 +343,22 @@ def test_a_run_is_kept_and_goes_on(music, tmp_path, monkeypatch):
     json.dumps(result, allow_nan=False)
 
 
+def test_distractors_are_neither_asked_nor_right(music, tmp_path):
+    recordings = [music / "music" / f"{n}.wav" for n in range(3)]
+    run.evaluate(request(music), tmp_path / "whole", progress=False)
+    LandmarkRecognizer.create(tmp_path / "i").add_files(recordings[:2], progress=False)
+    add_audio(tmp_path / "i", recordings[2:], progress=False)
+    own = dataclasses.replace(request(music), index_dirs=[str(tmp_path / "i")])
+    result = run.evaluate(own, tmp_path / "out", progress=False)
+    assert result["n_files"] == {"asked": 2, "not_in_every_index": 1, "too_short": 0}
+    (queries,) = (tmp_path / "whole").glob("queries-*")
+    given = dataclasses.replace(own, queries=str(queries), query_fields={})
+    with pytest.raises(
+        run.EvaluationError, match=r"2\.wav is asked for, but among the dist"
+    ):
+        run.evaluate(given, tmp_path / "given", progress=False)
+
+
 def test_another_index_joins_the_tables(music, tmp_path):
     run.evaluate(request(music), tmp_path / "out", progress=False)
     other = LandmarkRecognizer.create(tmp_path / "wang.index", preset="wang")

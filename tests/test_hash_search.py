@@ -430,3 +430,21 @@ def test_codes_are_compared_at_equal_recall(benchmark, vectors, queries, encode,
         benchmark.P_STABLE,
     }
     assert (tmp_path / "out" / "candidates.png").stat().st_size > 1000
+
+
+def test_settings_are_chosen_on_other_recordings(benchmark, vectors, queries, encode, monkeypatch):
+    """Two conditions of each of thirty recordings, one row after the other."""
+    seen = {}
+    monkeypatch.setattr(
+        benchmark,
+        "p_stable_curve",
+        lambda _, held_out, measured: seen.update(chosen=held_out, measured=measured),
+    )
+    recordings, conditions = np.repeat(np.arange(30), 2), np.tile([0, 1], 30)
+    benchmark.compare(
+        vectors, benchmark.Queries(queries, recordings, conditions, recordings >= 0), encode
+    )
+    chosen, measured = seen["chosen"], seen["measured"]
+    assert not set(chosen.recording) & set(measured.recording)
+    # The stand-in for the nearest rows tells which condition a segment is of.
+    assert set(chosen.nearest) == set(measured.nearest) == {0, 1}

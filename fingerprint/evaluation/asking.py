@@ -21,7 +21,7 @@ from fingerprint.evaluation.answers import (
     read_header,
     write_header,
 )
-from fingerprint.evaluation.distractors import count_roles
+from fingerprint.evaluation.distractors import count_roles, is_distractor
 from fingerprint.evaluation.query_sets import LabelledQuery, QuerySet
 from fingerprint.generate import NEURAL_METHODS
 from fingerprint.identification import Identification, Recognizer
@@ -64,6 +64,11 @@ class System:
         """The file of each track, by the track's name."""
         return {t.name: os.path.realpath(t.resolved_path or t.name) for t in self.tracks}
 
+    def reference_paths(self) -> set[str]:
+        """Files of the tracks that can be a right answer; distractors never are."""
+        path_of = self.track_paths()
+        return {path_of[track.name] for track in self.tracks if not is_distractor(track)}
+
 
 def ask(
     queries: QuerySet,
@@ -101,6 +106,7 @@ def ask(
     if len(done) == len(queries):
         return
     names = {name: name_of(file, queries.root) for name, file in system.track_paths().items()}
+    held = {name_of(file, queries.root) for file in system.reference_paths()}
     with (
         open(path, "a", encoding="utf-8") as file,
         progress_bar(len(queries), "query", progress, initial=len(done), desc=system.name) as bar,
@@ -109,7 +115,8 @@ def ask(
             if number == 0:
                 for duration_s in asked_lengths(durations_s, query.duration_s):
                     _identify(system.recognizer, query, duration_s)
-            _answer(file, system.recognizer, query, durations_s, names, queries.root)
+            answerable = query.track is not None and name_of(query.track, queries.root) in held
+            _answer(file, system.recognizer, query, durations_s, names, answerable)
             bar.update()
 
 
@@ -131,10 +138,9 @@ def _answer(
     query: LabelledQuery,
     durations_s: Sequence[float],
     names: Mapping[str, str],
-    root: Path,
+    answerable: bool,
 ) -> None:
     """Write the answers to one query, at all its lengths at once."""
-    answerable = query.track is not None and name_of(query.track, root) in names.values()
     lines = []
     for duration_s in asked_lengths(durations_s, query.duration_s):
         wall_s, cpu_s = time.perf_counter(), time.process_time()

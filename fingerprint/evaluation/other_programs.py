@@ -1,10 +1,11 @@
 """Answers of other programs, from a plain CSV table: judged under the same protocols as ours."""
 
 import csv
+import dataclasses
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path, PurePath
 
 from fingerprint.evaluation.answers import (
     MAX_CANDIDATES,
@@ -50,7 +51,8 @@ def read_table(
     A query has one row per candidate, best first or in any order, as scores say; a row whose
     track is empty says that nothing was found, and so does a query without a row. Columns
     ``duration_s`` (else the whole query was asked) and ``verdict`` are optional; ``start_s`` and
-    ``score`` may be empty. Tracks may be paths, or names of files of which the truth has one.
+    ``score`` may be empty. Tracks may be paths, also of the same collection in another place, or
+    ends of them, down to the name of the file, that one recording of the truth has alone.
 
     Args:
         path: the table.
@@ -79,7 +81,8 @@ def read_table(
         if row.get("verdict"):
             verdicts[key] = _verdict(row["verdict"], where)
         if row["track"]:
-            candidates.append(_candidate(row, names, queries.root, -float(len(candidates)), where))
+            track = _recording(row["track"], names) or name_of(row["track"], queries.root)
+            candidates.append(_candidate(row, track, -float(len(candidates)), where))
     lengths_s = sorted({duration_s for _, duration_s in found})
     for query, truth in truths.items():
         for duration_s in asked_lengths(lengths_s, truth.duration_s or math.inf):
@@ -90,25 +93,48 @@ def read_table(
             yield Answer(query, duration_s, verdict, tuple(best_first))
 
 
-def _candidate(
-    row: Mapping[str, str], names: Mapping[str, str], root: Path, default_score: float, where: str
-) -> Candidate:
-    track = names.get(row["track"]) or names.get(Path(row["track"]).name)
+def _candidate(row: Mapping[str, str], track: str, default_score: float, where: str) -> Candidate:
     return Candidate(
-        track or name_of(row["track"], root),
+        track,
         _number(row.get("start_s"), None, where),
         _number(row.get("score"), default_score, where),
     )
 
 
-def _names_of_tracks(queries: QuerySet) -> dict[str, str]:
-    """Names of the recordings in answers, by path, file name and stem where these are unique."""
+@dataclasses.dataclass(frozen=True)
+class _Names:
+    """How recordings are called: ``names`` in answers, and those by every unique ``spelling``."""
+
+    names: Collection[str]
+    by_spelling: Mapping[str, str]
+
+
+def _names_of_tracks(queries: QuerySet) -> _Names:
+    """Spellings are the ends of a recording's path, and its file name without the suffix."""
     names: dict[str, set[str]] = {}
     for track in {truth.track for truth in queries.truths()} - {None}:
         name = name_of(track, queries.root)
-        for spelling in {track, name, Path(track).name, Path(track).stem}:
+        for spelling in {track, name, Path(track).stem, *_ends(track), *_ends(name)}:
             names.setdefault(spelling, set()).add(name)
-    return {spelling: min(found) for spelling, found in names.items() if len(found) == 1}
+    unique = {spelling: min(found) for spelling, found in names.items() if len(found) == 1}
+    return _Names(set().union(*names.values()), unique)
+
+
+def _recording(cell: str, known: _Names) -> str | None:
+    """The recording that a cell names, None if there is no such recording.
+
+    Of a path in another place the end has to be the whole name: files of two albums are both
+    called 01.flac.
+    """
+    if cell in known.by_spelling:
+        return known.by_spelling[cell]
+    return next((end for end in _ends(cell) if end in known.names), None)
+
+
+def _ends(path: str) -> list[str]:
+    """What a path ends with, the longest first, down to the file name."""
+    parts = PurePath(path).parts
+    return ["/".join(parts[first:]) for first in range(len(parts))]
 
 
 def _table_rows(

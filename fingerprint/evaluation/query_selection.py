@@ -43,8 +43,8 @@ def make_or_open(
         if place.exists():
             query_sets[name] = _opened(place, own)
             continue
+        known, n_files = _known_files(own, [system.reference_paths() for system in systems])
         held = [set(system.track_paths().values()) for system in systems]
-        known, n_files = _known_files(own, held)
         sources = [known, *([_unknown_files(own, held)] if own.unknown else [])]
         # Recipes alone: they are small, and are made into sound as fast as a file is read.
         query_sets[name] = write_query_set(
@@ -69,7 +69,7 @@ def _opened(place: Path, settings: QuerySettings) -> QuerySet:
 def _known_files(
     settings: QuerySettings, held: Sequence[set[str]]
 ) -> tuple[list[str], dict[str, int]]:
-    """The files to ask for, and how many there are and how many are left out."""
+    """The files to ask for, held by all systems, and how many there are and are left out."""
     files = audio_of_kind(settings.queries_from, settings.kind, settings.split)
     in_all = [f for f in files if all(os.path.realpath(f) in tracks for tracks in held)]
     longest_s = max(settings.durations_s) * settings.fastest
@@ -104,13 +104,23 @@ def _unknown_files(settings: QuerySettings, held: Sequence[set[str]]) -> list[st
 
 
 def check_tracks(queries: QuerySet, systems: Sequence[System]) -> None:
-    """Refuse, before anybody is asked, queries of which no database holds a recording.
+    """Refuse, before anybody is asked, queries that the databases cannot be asked.
 
     Raises:
-        EvaluationError: that is so.
+        EvaluationError: no database holds a recording of them, or one has such a recording among
+            its distractors, which are never the right answer.
     """
     tracks = {name_of(truth.track, queries.root) for truth in queries.truths() if truth.track}
-    held = {name_of(path, queries.root) for s in systems for path in s.track_paths().values()}
+    held = set()
+    for system in systems:
+        references = {name_of(path, queries.root) for path in system.reference_paths()}
+        others = {name_of(path, queries.root) for path in system.track_paths().values()}
+        if wrong := sorted(tracks & (others - references)):
+            raise EvaluationError(
+                f"{wrong[0]} is asked for, but among the distractors of {system.name}, as are "
+                f"{len(wrong)} in all: remove the distractors, or ask for other recordings."
+            )
+        held |= references
     if systems and tracks and not tracks & held:
         raise EvaluationError(
             f"None of the {len(tracks)} recordings of {queries.folder} is in an index: if audio "
