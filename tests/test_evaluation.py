@@ -353,9 +353,7 @@ def test_distractors_are_neither_asked_nor_right(music, tmp_path):
     assert result["n_files"] == {"asked": 2, "not_in_every_index": 1, "too_short": 0}
     (queries,) = (tmp_path / "whole").glob("queries-*")
     given = dataclasses.replace(own, queries=str(queries), query_fields={})
-    with pytest.raises(
-        run.EvaluationError, match=r"2\.wav is asked for, but among the dist"
-    ):
+    with pytest.raises(run.EvaluationError, match=r"2\.wav is asked for, but among the dist"):
         run.evaluate(given, tmp_path / "given", progress=False)
 
 
