@@ -1,13 +1,15 @@
 """From stored answers to figures with intervals; nobody is asked."""
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from shipped_model_material import Material, ShippedModelError
 from shipped_model_plan import MAIN, START_TOLERANCE_S, Set, System
 
 from fingerprint.evaluation import metrics
-from fingerprint.evaluation.answers import read_answers, read_header
+from fingerprint.evaluation.answers import asked_lengths, read_answers, read_header
 from fingerprint.evaluation.judging import Judgement, judge_all, truths_of
 from fingerprint.evaluation.query_sets import QuerySet
 
@@ -46,7 +48,7 @@ def figures(
 
 
 def _judge(material: Material, wanted: Set, system: System) -> list[Judgement]:
-    """A system's answers beside the truth; none where it has not been asked.
+    """A system's answers beside the truth; none where it has not been asked everything.
 
     Raises:
         ShippedModelError: the answers are to other queries.
@@ -57,9 +59,21 @@ def _judge(material: Material, wanted: Set, system: System) -> list[Judgement]:
     if not path.exists() or not folder.exists():
         return []
     queries = QuerySet.open(folder, root=material.audio)
-    if read_header(path)["queries"] != queries.identity:
+    header = read_header(path)
+    if header["queries"] != queries.identity:
         raise ShippedModelError(f"{path} holds answers to other queries than {folder}: delete it.")
-    return list(judge_all(read_answers(path), truths_of(queries)))
+    judgements = list(judge_all(read_answers(path), truths_of(queries)))
+    n_wanted = sum(
+        len(asked_lengths(header["durations_s"], truth.duration_s)) for truth in queries.truths()
+    )
+    if len(judgements) < n_wanted:
+        print(
+            f"{system.name} has answered {len(judgements)} of {n_wanted} questions of the set "
+            f"{wanted.name}, and is left out of it until it has answered all.",
+            file=sys.stderr,
+        )
+        return []
+    return judgements
 
 
 def _by_length(judgements: Iterable[Judgement]) -> list[list[Judgement]]:
@@ -73,17 +87,16 @@ def _row(wanted: Set, system: str, group: Sequence[Judgement]) -> Row:
     known = [each for each in group if each.answerable]
     unknown = [each for each in group if not each.answerable]
     hits = metrics.hits(known, TOLERANCES)
-    found = hits["top1"]
+    has_start = hits["top1"] & ("exact" in hits)
+    starts = hits["exact"][has_start] if "exact" in hits else np.zeros(0, bool)
     row = {
         "set": wanted.name,
         "title": wanted.title,
         "system": system,
         "duration_s": group[0].duration_s,
-        "top1": metrics.share(found.tolist()),
-        "start": metrics.share(hits["exact"][found].tolist() if "exact" in hits else []),
-        "match_right": metrics.share(hits["match_right"].tolist()),
-        "match_wrong": metrics.share(hits["match_wrong"].tolist()),
-        "false_alarm": metrics.share([bool(each.matched) for each in unknown]),
+        **metrics.shares({name: hits[name] for name in ("top1", *VERDICTS[:2])}, known),
+        **metrics.shares({"start": starts}, [known[i] for i in np.flatnonzero(has_start)]),
+        **metrics.shares({"false_alarm": np.array([e.matched for e in unknown], bool)}, unknown),
     }
     cpu_s = [each.cpu_s for each in group if each.cpu_s is not None]
     return row | {"cpu_s": round(sum(cpu_s) / len(cpu_s), 5) if cpu_s else None}

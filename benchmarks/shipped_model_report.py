@@ -15,7 +15,8 @@ SHARES = ("top1", "start", *VERDICTS)
 PREAMBLE = """\
 References: all recordings of the test split. Nothing of it, nor its noise, rooms and devices, was
 trained on, tuned or calibrated with. All systems get the same queries, and the same distractors as
-audio. In brackets 95 % intervals (Wilson); a longer query begins with the shorter ones.
+audio. In brackets 95 % intervals (whole recordings drawn again, as queries of one succeed and fail
+together); a longer query begins with the shorter ones.
 """
 MAIN_TEXT = """\
 Distractors: the references themselves and half of the recordings of the train split, 3 to 5
@@ -25,7 +26,7 @@ other half of the train split; the networks have heard most of it in training.
 PAIRS_TEXT = """\
 Against the landmark preset that finds the most at that length: queries that the system alone, and
 that the preset alone, found, and how likely so uneven a split is if both are as good (exact McNemar
-test).
+test, as if queries were independent, which those of one recording are not).
 """
 
 
@@ -158,7 +159,8 @@ def _databases(databases: Sequence[Row]) -> str:
 def _interval(share: Row) -> str:
     if share["rate"] is None:
         return NOTHING
-    return f"{percent(share['rate'])} [{percent(share['low'])}, {percent(share['high'])}]"
+    low, high = share["track_low"], share["track_high"]
+    return f"{percent(share['rate'])} [{percent(low)}, {percent(high)}]"
 
 
 def _percent(share: Row) -> str:
@@ -169,9 +171,11 @@ def _flat(row: Row) -> dict[str, Any]:
     """A row with a column for each end of an interval, in percent."""
     flat = {name: value for name, value in row.items() if name not in SHARES}
     for name in SHARES:
-        for end in ("rate", "low", "high"):
+        for end in ("rate", "track_low", "track_high"):
             value = row[name][end] if row[name]["n"] else None
-            flat[f"{name}_{end}"] = None if value is None else round(100 * value, 2)
+            flat[f"{name}_{end.removeprefix('track_')}"] = (
+                None if value is None else round(100 * value, 2)
+            )
         flat[f"{name}_n"] = row[name]["n"]
     return flat
 
@@ -213,7 +217,7 @@ def _line(panel: Any, rows: Sequence[Row], x: Sequence[float], colour: str) -> N
     if not rows:
         return
     rates = [100 * row["top1"]["rate"] for row in rows]
-    ends = [[100 * row["top1"][end] for row in rows] for end in ("low", "high")]
+    ends = [[100 * row["top1"][end] for row in rows] for end in ("track_low", "track_high")]
     panel.plot(x, rates, "o-", markersize=3, color=colour, label=rows[0]["system"])
     panel.fill_between(x, *ends, color=colour, alpha=0.12, linewidth=0)
 

@@ -177,7 +177,9 @@ def _encoder(program: str, n_devices: int) -> Callable:
     encoder = build_encoder(config.encoder, dtype="float32")
 
     def embed(variables, segments):
-        return encoder.apply(variables, spectrograms(segments, config))
+        # Accelerators would round the factors of products to bfloat16 or TF32.
+        with jax.default_matmul_precision("float32"):
+            return encoder.apply(variables, spectrograms(segments, config))
 
     if n_devices == 1:
         return jax.jit(embed)
@@ -186,7 +188,13 @@ def _encoder(program: str, n_devices: int) -> Callable:
 
 @functools.lru_cache(maxsize=8)
 def _hash_head(section: str) -> Callable:
-    return jax.jit(build_hash(config_from_json(section)).head().apply)
+    head = build_hash(config_from_json(section)).head()
+
+    def codes(variables, embeddings):
+        with jax.default_matmul_precision("float32"):
+            return head.apply(variables, embeddings)
+
+    return jax.jit(codes)
 
 
 def _batches(n: int, n_devices: int, sizes: tuple[int, ...]) -> Iterator[tuple[int, int, int]]:

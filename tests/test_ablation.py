@@ -1,6 +1,7 @@
 """The ablation of the package's network: its split, and that every change can be trained."""
 
 import csv
+import importlib
 import subprocess
 import sys
 
@@ -14,12 +15,20 @@ SCRIPT = REPOSITORY / "benchmarks" / "ablation_split.py"
 
 @pytest.fixture(scope="module")
 def ablation():
+    return _benchmark("ablation")
+
+
+@pytest.fixture(scope="module")
+def ablation_split():
+    return _benchmark("ablation_split")
+
+
+def _benchmark(name):
     sys.path.insert(0, str(REPOSITORY / "benchmarks"))
     try:
-        import ablation
+        return importlib.import_module(name)
     finally:
         sys.path.pop(0)
-    return ablation
 
 
 def test_each_change_is_a_configuration_that_can_be_trained(ablation):
@@ -57,3 +66,27 @@ def test_split_is_of_train_files_alone_and_stays_when_files_come(tmp_path):
     for kind, share in (("music", 1 / 8), ("noise", 1 / 5)):
         n_held_out = sum(value == (kind, "test") for value in many.values())
         assert n_held_out / 500 == pytest.approx(share, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("path", "group"),
+    [
+        ("room_ir/train/Library__Bunker-1-Rear__6bfd.flac", "library__bunker"),
+        ("room_ir/train/Library__Bunker-1-Front__dcba.flac", "library__bunker"),
+        ("music/game__SALCON-fast__1.opus", "game__salcon"),
+        ("music/game__JRPG_battle_loop__2.opus", "game__jrpg"),
+        ("noise/rain_2.wav", "rain"),
+    ],
+)
+def test_what_belongs_together_is_one_group(ablation_split, path, group):
+    assert ablation_split.group_of(path) == group
+
+
+def test_a_group_is_on_one_side(ablation_split):
+    rooms = [f"room_ir/a__{name}-{place}__0.flac" for name in "abcdefgh" for place in range(9)]
+    held_out = {}
+    for room in rooms:
+        key = ablation_split.group_of(room)
+        held_out.setdefault(key, set()).add(ablation_split.is_held_out(room, "room_ir"))
+    assert len(held_out) == 8
+    assert all(len(sides) == 1 for sides in held_out.values())

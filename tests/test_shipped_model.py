@@ -16,6 +16,7 @@ from conftest import REPOSITORY
 from fingerprint.evaluation.answers import Answer, Candidate, write_header
 from fingerprint.evaluation.query_sets import QuerySet
 from fingerprint.evaluation.query_settings import QuerySettings
+from fingerprint.evaluation.statistics import bootstrap_interval
 from fingerprint.music_synthesis import synthesize_track
 from fingerprint.recognizer import describe_index
 
@@ -191,12 +192,26 @@ def test_shares_are_counted_among_the_right_queries(material, modules, answered)
     # Wilson by hand, 4 of 6: centre and half width of the score interval.
     assert rows["landmarks"]["top1"]["low"] == pytest.approx(0.2999, abs=1e-3)
     assert rows["landmarks"]["top1"]["high"] == pytest.approx(0.9032, abs=1e-3)
+    truths = material.queries(wanted).truths()
+    tracks = [t.track for t in truths if Path(t.track).name.startswith("test")]
+    low, high = bootstrap_interval([i < 4 for i in range(6)], tracks, n_resamples=1000)
+    top1 = rows["landmarks"]["top1"]
+    assert (top1["track_low"], top1["track_high"]) == pytest.approx((low, high), abs=1e-6)
     assert rows["landmarks"]["start"] == rows["landmarks"]["start"] | {"n": 4, "rate": 0.75}
     assert rows["wang"]["start"]["rate"] == pytest.approx(0.2)
     assert rows["landmarks"]["match_wrong"]["rate"] == pytest.approx(2 / 6, abs=1e-6)
     assert rows["landmarks"]["false_alarm"]["rate"] == 1.0
     assert rows["landmarks"]["false_alarm"]["n"] == 6
     assert found["databases"][0]["duration_s"] == 48.0
+
+
+def test_who_has_not_answered_everything_is_left_out(material, modules, answered, capsys):
+    wanted, systems = answered
+    path = material.answers(systems[0], wanted)
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    found = modules["figures"].figures(material, [wanted], systems)
+    assert systems[0].name not in {row["system"] for row in found["results"]}
+    assert f"{systems[0].name} has answered 11 of 12 questions" in capsys.readouterr().err
 
 
 def test_systems_are_compared_with_the_best_preset(material, modules, answered):
@@ -232,7 +247,8 @@ def test_the_report_says_what_was_counted(material, modules, answered, tmp_path)
     names = modules["report"].write(found, [wanted], tmp_path / "report", "some command", {})
     assert {path.name for path in (tmp_path / "report").iterdir()} == set(names)
     text = (tmp_path / "report" / "README.md").read_text()
-    assert "66.7 [30.0, 90.3]" in text
+    top1 = next(row["top1"] for row in found["results"] if row["system"] == "landmarks")
+    assert f"66.7 [{100 * top1['track_low']:.1f}, {100 * top1['track_high']:.1f}]" in text
     assert "0 : 4 wang, p 0.12" in text
     with open(tmp_path / "report" / "results.csv", newline="") as file:
         rows = {row["system"]: row for row in csv.DictReader(file)}

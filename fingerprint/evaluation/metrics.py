@@ -105,7 +105,7 @@ def summarise(judgements: Sequence[Judgement], tolerances: Tolerances) -> dict[s
         "n_unanswerable": len(unknown),
         "n_recordings": len({each.cluster for each in known}),
     }
-    row |= dict.fromkeys(names, share([])) | _shares(hits(known, tolerances), known)
+    row |= dict.fromkeys(names, share([])) | shares(hits(known, tolerances), known)
     alarms = [each.matched for each in unknown if each.matched is not None]
     row["false_alarm"] = share(alarms)
     costs = {"wall_s_per_query": "wall_s", "cpu_s_per_query": "cpu_s", "examined": "examined"}
@@ -151,21 +151,26 @@ def compare(first: Mapping[str, bool], second: Mapping[str, bool]) -> dict[str, 
     return dataclasses.asdict(result)
 
 
-def _shares(
+def shares(
     found: Mapping[str, np.ndarray], judgements: Sequence[Judgement]
 ) -> dict[str, dict[str, float | int | None]]:
+    """Shares as of `share`, of each row of ``(n,)`` flags on judgements ``(n,)``.
+
+    ``track_low`` and ``track_high`` are the 95 % interval of drawing whole recordings again, whose
+    queries succeed and fail together.
+    """
     columns = np.column_stack(list(found.values()))
     tracks = [each.cluster for each in judgements]
     bounds = bootstrap_intervals(columns, tracks, n_resamples=N_RESAMPLES)
     n_tracks = len(set(tracks))
-    shares = {}
+    by_name = {}
     for (name, flags), (low, high) in zip(found.items(), bounds.tolist(), strict=True):
         if flags.all() or not flags.any():
             # Drawing again what is all the same shows no doubt; count every recording once.
             low, high = wilson_interval(n_tracks * bool(flags.any()), n_tracks)
         ends = {"track_low": round(low, 6), "track_high": round(high, 6)}
-        shares[name] = share(flags.tolist()) | ends
-    return shares
+        by_name[name] = share(flags.tolist()) | ends
+    return by_name
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

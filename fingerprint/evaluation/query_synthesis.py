@@ -15,7 +15,8 @@ from fingerprint.evaluation.query_settings import Condition
 # Longer than what a resampler or a vocoder makes of the two ends of an excerpt.
 _MARGIN_S = 0.1
 _CACHE_BYTES = 128 * 2**20
-# What is drawn for an excerpt when it is synthesised, each from a stream of its own.
+# What is drawn for an excerpt when it is synthesised. Numpy takes [seed, excerpt, 0] for
+# [seed, excerpt]: the first stream begins with the numbers that start and noise were drawn from.
 _SPEAKER, _MICROPHONE, _VOICES, _BAND = range(4)
 # Corners of filters that are drawn.
 _LOW_PASS_HZ, _HIGH_PASS_HZ = (2_000.0, 6_000.0), (100.0, 600.0)

@@ -135,11 +135,12 @@ def _moved(
 def _cut_clips(paths: Sequence[str], wanted: References, folder: Path) -> None:
     """The middle of each recording, where collections of clips take theirs from."""
     n_clip = round(wanted.clip_s * _CLIP_RATE_HZ)
-    for path in paths:
+    for number, path in enumerate(paths):
         samples = read_audio(path, _CLIP_RATE_HZ)
         if len(samples) >= n_clip:
             first = (len(samples) - n_clip) // 2
-            name = folder / f"{Path(path).stem}.flac"
+            # Files of two albums may have one name.
+            name = folder / f"{number:04d}_{Path(path).stem}.flac"
             soundfile.write(name, samples[first : first + n_clip], _CLIP_RATE_HZ)
 
 

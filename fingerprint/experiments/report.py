@@ -18,7 +18,8 @@ taken on the same excerpts, in points. A contrast *holds* if its interval, and t
 every seed, lies above what is claimed; it *fails* if the interval lies below what is claimed, or
 below two points where only "better" is claimed; all else is *undecided*. A claim is **reproduced**
 if all its contrasts hold, **not reproduced** if one fails, **undecided** otherwise; contrasts in
-parentheses are shown for context and decide nothing. p: exact McNemar test, each seed for itself.
+parentheses are shown for context and decide nothing. p: exact McNemar test, each seed for itself,
+as if queries were independent; those of one recording are not, so that the interval decides.
 Minutes are those of a clock, on a machine that did other work, too.
 """
 MEASURES = {

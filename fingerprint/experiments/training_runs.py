@@ -181,11 +181,14 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def _run(command: list[str], log: Path) -> int:
     """The exit status of a process that never outlives this one's interruption."""
     with open(log, "a", encoding="utf-8") as file:
-        process = subprocess.Popen(command, cwd=CHECKOUT, stdout=file, stderr=file)
+        # In a session of its own Ctrl-C at a terminal reaches it as the SIGTERM below alone, at
+        # which it writes a checkpoint before it ends.
+        process = subprocess.Popen(
+            command, cwd=CHECKOUT, stdout=file, stderr=file, start_new_session=True
+        )
         try:
             return process.wait()
         except BaseException:
-            # It writes a checkpoint before it ends.
             process.terminate()
             process.wait()
             raise
