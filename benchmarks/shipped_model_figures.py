@@ -1,12 +1,13 @@
 """From stored answers to figures with intervals; nobody is asked."""
 
+import itertools
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from shipped_model_material import Material, ShippedModelError
-from shipped_model_plan import MAIN, START_TOLERANCE_S, Set, System
+from shipped_model_plan import MAIN, NAFP, START_TOLERANCE_S, Set, System
 
 from fingerprint.evaluation import metrics
 from fingerprint.evaluation.answers import asked_lengths, read_answers, read_header
@@ -29,7 +30,8 @@ def figures(
         JSON-able values. ``results``: a row for each set, system and length, with shares as of
         `metrics.share`; ``start`` is the share of the hits whose start is right to 50 ms.
         ``comparisons``: McNemar's test of each system against the landmark preset that finds the
-        most at that length. ``databases``: what the main indexes hold.
+        most at that length, and against the network by NAFP's recipe. ``databases``: what the main
+        indexes hold.
     """
     results, comparisons, databases = [], [], []
     for wanted in sets:
@@ -112,11 +114,10 @@ def _comparisons(
             by_length.setdefault(group[0].duration_s, {})[system] = flags
     for duration_s, flags in sorted(by_length.items()):
         own = [preset for preset in presets if preset in flags]
-        if not own:
-            continue
-        best = max(own, key=lambda preset: sum(flags[preset].values()))
-        for system in flags:
-            compared = metrics.compare(flags[system], flags[best]) if system != best else None
+        others = [max(own, key=lambda preset: sum(flags[preset].values()))] if own else []
+        others += [NAFP] if NAFP in flags else []
+        for system, other in itertools.product(flags, others):
+            compared = metrics.compare(flags[system], flags[other]) if system != other else None
             if compared is not None:
                 keys = {"set": wanted.name, "duration_s": duration_s}
-                yield keys | {"first": system, "second": best} | compared
+                yield keys | {"first": system, "second": other} | compared

@@ -9,6 +9,8 @@ from typing import Any
 
 SEED = 20
 MAIN, REFERENCES = "main", "references"
+# The system that a network is compared with.
+NAFP = "nafp"
 MAIN_LENGTHS_S, ROBUST_LENGTHS_S = (1.0, 2.0, 3.0, 5.0, 10.0), (3.0, 5.0, 10.0)
 # The start of a hit is right to so much.
 START_TOLERANCE_S = 0.05
@@ -62,7 +64,7 @@ class System:
 SYSTEMS = (
     System("shipped", "neural", model="shipped"),
     System("both", "both", model="shipped"),
-    System("nafp", "neural", model="nafp"),
+    System(NAFP, "neural", model="nafp"),
     System("landmarks", "landmarks", preset="default"),
     System("wang", "landmarks", preset="wang"),
     System("audfprint", "landmarks", preset="audfprint"),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from shipped_model_figures import VERDICTS
-from shipped_model_plan import MAIN, Set
+from shipped_model_plan import MAIN, NAFP, Set
 
 from fingerprint.evaluation.table_text import NOTHING, csv_text, markdown, percent
 
@@ -14,9 +14,11 @@ Row = Mapping[str, Any]
 SHARES = ("top1", "start", *VERDICTS)
 PREAMBLE = """\
 References: all recordings of the test split. Nothing of it, nor its noise, rooms and devices, was
-trained on, tuned or calibrated with. All systems get the same queries, and the same distractors as
-audio. In brackets 95 % intervals (whole recordings drawn again, as queries of one succeed and fail
-together); a longer query begins with the shorter ones.
+trained on, tuned or calibrated with. All systems get the same queries; where a section names
+distractors, they have the same ones, as audio. *shipped* is the network of the package alone,
+*both* the network and landmarks, as a new index has them, *nafp* the model of `--nafp_model`. In
+brackets 95 % intervals (whole recordings drawn again, as queries of one succeed and fail together);
+a longer query begins with the shorter ones.
 """
 MAIN_TEXT = """\
 Distractors: the references themselves and half of the recordings of the train split, 3 to 5
@@ -24,9 +26,10 @@ semitones faster or slower, and music that is made from a seed. Queries without 
 other half of the train split; the networks have heard most of it in training.
 """
 PAIRS_TEXT = """\
-Against the landmark preset that finds the most at that length: queries that the system alone, and
-that the preset alone, found, and how likely so uneven a split is if both are as good (exact McNemar
-test, as if queries were independent, which those of one recording are not).
+Against the landmark preset that finds the most at that length, and against NAFP's recipe: queries
+that the system alone, and that the other alone, found, and how likely so uneven a split is if both
+are as good (exact McNemar test, as if queries were independent, which those of one recording are
+not).
 """
 
 
@@ -79,7 +82,10 @@ def to_markdown(found: Mapping[str, Sequence[Row]], sets: Sequence[Set], command
             _by_length(main, lambda row: f"{row['cpu_s']:.3f}"),
         ]
         compared = [each for each in found["comparisons"] if each["set"] == MAIN]
-        parts += [PAIRS_TEXT, _pairs(compared)] if compared else []
+        with_nafp = [each for each in compared if each["second"] == NAFP]
+        with_preset = [each for each in compared if each["second"] != NAFP]
+        parts += [PAIRS_TEXT] if compared else []
+        parts += [_pairs(each) for each in (with_preset, with_nafp) if each]
     if robust:
         n = max(row["top1"]["n"] for row in robust)
         parts.append(f"## One degradation at a time ({n} queries each, references alone)")
@@ -96,7 +102,7 @@ def to_markdown(found: Mapping[str, Sequence[Row]], sets: Sequence[Set], command
             f'Verdict "match" with the right recording / with a wrong one, %, {duration_s:g} s:',
             _by_set(longest, sets, lambda row: " / ".join(_percent(row[n]) for n in VERDICTS[:2])),
         ]
-    parts.append(f"Made with\n\n    {command}")
+    parts.append(f"Report made with (it asks on without `--report_only`)\n\n    {command}")
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
 

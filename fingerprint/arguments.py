@@ -114,7 +114,10 @@ def _add_query(verbs) -> None:
         help="from 0 to 1: how sure a match has to be (0.999)",
     )
     verb.add_argument(
-        "--model", metavar="MODEL_DIR", help="refuse an index that was made with another model"
+        "--model",
+        metavar="MODEL_DIR",
+        help="a model of the same fingerprints, such as one with a hash head for the searcher "
+        "hash_buckets; another is refused",
     )
     add_searcher(verb)
     add_format(verb)

@@ -159,7 +159,8 @@ def add_evaluate(verbs) -> None:
         "same call goes on where it was interrupted, a call with more indexes adds them, and\n"
         "`fingerprint evaluate --output DIR` alone makes the tables again, asking nobody.",
         "fingerprint evaluate neural.index landmarks.index --queries_from AUDIO --noise AUDIO \\\n"
-        "      --room_ir AUDIO --protocol nafp --training AUDIO --output runs/nafp",
+        "      --room_ir AUDIO --device_ir AUDIO --protocol nafp --training AUDIO \\\n"
+        "      --output runs/nafp",
     )
     verb.add_argument("index_dirs", metavar="INDEX_DIR", nargs="*", help="index to evaluate")
     verb.add_argument(

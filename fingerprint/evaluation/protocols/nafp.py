@@ -53,6 +53,6 @@ NAFP = Protocol(
             cells=("top1", "top3", "top10"),
         ),
     ),
-    needs=("noise",),
+    needs=("noise", "room_ir", "device_ir"),
     notes=("Exact: start within half a hop of 0.5 s; near: within one and a half.",),
 )

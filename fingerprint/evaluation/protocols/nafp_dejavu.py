@@ -29,6 +29,6 @@ NAFP_DEJAVU = Protocol(
             intervals=True,
         ),
     ),
-    needs=("noise",),
+    needs=("noise", "room_ir", "device_ir"),
     notes=("Segment hits ask for the right second, recording hits do not: never compare the two.",),
 )
