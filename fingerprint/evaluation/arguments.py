@@ -123,7 +123,7 @@ def add_distractors(verbs) -> None:
         "               hours in minutes, for neural indexes only\n"
         "Their names begin with `distractor:`. The same seed gives the same distractors; a call\n"
         "that was interrupted is continued by repeating it.",
-        "fingerprint distractors songs.index --from sampled --fit other.index --hours 50",
+        "fingerprint distractors neural.index --from sampled --fit other.index --hours 50",
     )
     verb.add_argument("index_dir", metavar="INDEX_DIR", help="index to enlarge")
     verb.add_argument("paths", metavar="PATH", nargs="*", help="audio file or folder")
