@@ -7,6 +7,7 @@ A file that ends before its header says (a download that broke off, a full disk)
 is missing could not be recognised later, and nobody would know. Ogg Vorbis and Opus declare no
 length, but are refused without the page that ends them. Streams that say nothing of their end (MP3
 without a Xing header, WAV written to a pipe) are read to it; only FLAC without a length is refused.
+Of MP3s that were joined end to end only the first one is read, whose header speaks of itself alone.
 """
 
 import math
@@ -21,7 +22,9 @@ import soxr
 from fingerprint.audio_decoding import (
     FULL_SCALE,
     MIN_SAMPLE_RATE_HZ,
+    SILENT_PEAK,
     AudioError,
+    check_channels,
     check_values,
     downmix,
     mono_blocks,
@@ -29,15 +32,21 @@ from fingerprint.audio_decoding import (
     peak_of,
 )
 
-__all__ = ["AUDIO_SUFFIXES", "AudioError", "find_audio", "from_array", "iter_blocks", "read_audio"]
+__all__ = [
+    "AUDIO_SUFFIXES",
+    "AudioError",
+    "find_audio",
+    "from_array",
+    "iter_blocks",
+    "read_audio",
+    "read_duration_s",
+]
 
 AUDIO_SUFFIXES = frozenset(
     {".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus"}
     | {".rf64", ".w64", ".wav", ".wave"}
 )
 
-# Half a step of 16-bit audio: whatever stays below would be all zeros in a 16-bit file.
-_SILENT_PEAK = 2.0**-16
 _SHORTEST_S = 0.001
 # soxr's "HQ" takes hardly longer than its lower qualities, and far less than the decoding.
 _RESAMPLER_QUALITY = "HQ"
@@ -74,15 +83,17 @@ def read_audio(
     start = round((start_s - first_s) * sample_rate_hz)
     stop = None if duration_s is None else start + round(duration_s * sample_rate_hz)
     with open_audio(path) as sound:
-        if start_s > 0 and start_s >= sound.frames / sound.samplerate:
+        whole_s = sound.frames / sound.samplerate
+        if start_s > 0 and start_s >= whole_s:
             raise AudioError(
-                f"{path} ends after {sound.frames / sound.samplerate:.2f} s, before the excerpt "
-                f"that starts at {start_s} s."
+                f"{path} ends after {whole_s:.2f} s, before the excerpt that starts at {start_s} s."
             )
         last_s = math.inf if stop is None else first_s + stop / sample_rate_hz + _EXCERPT_MARGIN_S
         blocks = mono_blocks(sound, path, _DEFAULT_BLOCK_S, first_s, last_s)
         samples = _collect(blocks, sound.samplerate, sample_rate_hz)[start:stop]
-    _check_usable(path, len(samples), peak_of(samples), sample_rate_hz)
+    end_s = whole_s if duration_s is None else min(whole_s, start_s + duration_s)
+    excerpt_s = None if (start_s, end_s) == (0, whole_s) else (start_s, end_s)
+    _check_usable(path, len(samples), peak_of(samples), sample_rate_hz, excerpt_s)
     return samples
 
 
@@ -112,6 +123,18 @@ def iter_blocks(
             peak = max(peak, peak_of(block))
             yield block
     _check_usable(path, n_samples, peak, sample_rate_hz)
+
+
+def read_duration_s(path: str | Path) -> float:
+    """Length of a file in seconds as far as it is known without decoding.
+
+    What ``iter_blocks`` yields of a file that it does not refuse is shorter by 0.1 s at most.
+
+    Raises:
+        AudioError: the file cannot be opened, or its header shows that it cannot be used.
+    """
+    with open_audio(str(path)) as sound:
+        return sound.frames / sound.samplerate
 
 
 def from_array(samples: np.ndarray, sample_rate_hz: int, target_sample_rate_hz: int) -> np.ndarray:
@@ -146,8 +169,10 @@ def from_array(samples: np.ndarray, sample_rate_hz: int, target_sample_rate_hz: 
         raise AudioError(
             f"Audio in an array is float, or one of {', '.join(FULL_SCALE)}, not {samples.dtype}."
         )
-    mono = downmix(samples if samples.ndim == 2 else samples[:, None])
+    channels = samples if samples.ndim == 2 else samples[:, None]
+    mono = downmix(channels)
     check_values(mono, name, 0.0, int(sample_rate_hz))
+    check_channels(channels, mono, name)
     result = _collect([mono], int(sample_rate_hz), int(target_sample_rate_hz))
     _check_usable(name, len(result), peak_of(result), target_sample_rate_hz)
     return result
@@ -157,8 +182,9 @@ def find_audio(paths: Iterable[str | Path]) -> list[str]:
     """List audio files: files as they are given, folders walked in sorted order.
 
     A file is taken whatever its name; in folders the suffix decides, and hidden files are left
-    out. A folder that may not be read is listed itself, so that whoever opens what is listed
-    finds out. Every path appears once, where it was first met.
+    out. Links to folders are followed, after all others and into each folder once. A folder that
+    may not be read is listed itself, so that whoever opens what is listed finds out. Every path
+    appears once, where it was first met.
 
     Raises:
         AudioError: a path does not exist or cannot be reached, or a folder holds no audio.
@@ -187,13 +213,25 @@ def _is_folder(path: Path) -> bool:
 
 
 def _walk(folder: Path) -> list[str]:
-    found = []
-    for parent, folders, files in os.walk(folder, onerror=lambda e: found.append(e.filename)):
-        folders.sort()
-        for name in sorted(files):
-            if Path(name).suffix.lower() in AUDIO_SUFFIXES and not name.startswith("."):
-                found.append(str(Path(parent, name)))
+    found: list[str] = []
+    walked: set[str] = set()
+    waiting = [str(folder)]
+    # Links wait until the end, so that no file gets another path because a link leads to it too.
+    while waiting:
+        top = waiting.pop(0)
+        if os.path.realpath(top) in walked:
+            continue
+        for parent, folders, files in os.walk(top, onerror=lambda e: found.append(e.filename)):
+            walked.add(os.path.realpath(parent))
+            paths = {name: os.path.join(parent, name) for name in sorted(folders)}
+            waiting += filter(os.path.islink, paths.values())
+            folders[:] = [n for n, path in paths.items() if os.path.realpath(path) not in walked]
+            found.extend(str(Path(parent, name)) for name in sorted(files) if _is_audio(name))
     return found
+
+
+def _is_audio(name: str) -> bool:
+    return Path(name).suffix.lower() in AUDIO_SUFFIXES and not name.startswith(".")
 
 
 def _resample(blocks: Iterable[np.ndarray], from_hz: int, to_hz: int) -> Iterator[np.ndarray]:
@@ -212,7 +250,13 @@ def _collect(blocks: Iterable[np.ndarray], from_hz: int, to_hz: int) -> np.ndarr
     return np.concatenate([np.zeros(0, np.float32), *_resample(blocks, from_hz, to_hz)])
 
 
-def _check_usable(name: str, n_samples: int, peak: float, sample_rate_hz: int) -> None:
+def _check_usable(
+    name: str,
+    n_samples: int,
+    peak: float,
+    sample_rate_hz: int,
+    excerpt_s: tuple[float, float] | None = None,
+) -> None:
     if n_samples == 0:
         raise AudioError(f"{name} holds no audio.")
     if n_samples < _SHORTEST_S * sample_rate_hz:
@@ -220,5 +264,12 @@ def _check_usable(name: str, n_samples: int, peak: float, sample_rate_hz: int) -
             f"{name} holds less than {1000 * _SHORTEST_S:g} ms of audio ({n_samples} samples at "
             f"{sample_rate_hz} Hz)."
         )
-    if peak < _SILENT_PEAK:
+    if peak < SILENT_PEAK and excerpt_s is None:
         raise AudioError(f"{name} is silent at {sample_rate_hz} Hz: there is nothing to recognise.")
+    if peak < SILENT_PEAK:
+        start_s, end_s = excerpt_s
+        which = f"Seconds {start_s:g} to {end_s:g}" if start_s else f"The first {end_s:g} s"
+        raise AudioError(
+            f"{which} of {name} are silent at {sample_rate_hz} Hz: cut out a part of it in which "
+            "something can be heard."
+        )

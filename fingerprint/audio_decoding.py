@@ -16,6 +16,8 @@ from fingerprint.errors import FingerprintError
 _LOUDEST_PEAK = 16.0
 # Encoder delay and padding make an MP3 a few frames shorter or longer than its header says.
 _LENGTH_TOLERANCE_S = 0.1
+# Half a step of 16-bit audio: whatever stays below would be all zeros in a 16-bit file.
+SILENT_PEAK = 2.0**-16
 _LONGEST_FRAMES = 2**48
 _MAX_VALUES_PER_BLOCK = 2**24
 MIN_SAMPLE_RATE_HZ = 1000
@@ -31,6 +33,18 @@ class AudioError(FingerprintError):
     """Audio that cannot be read or used, in one sentence with its path."""
 
 
+class _ForwardFile(soundfile.SoundFile):
+    """A file that is read on from where it stands.
+
+    After each read soundfile seeks to where it is, if the file lets it. In an MP3, whose frames
+    keep some of their bits in the frames before, the next samples would then be wrong.
+    """
+
+    def seekable(self) -> bool:
+        """False; ``seek`` itself works as ever."""
+        return False
+
+
 def open_audio(path: str) -> soundfile.SoundFile:
     """Open a file, with a sentence for each reason why that does not work."""
     try:
@@ -43,10 +57,10 @@ def open_audio(path: str) -> soundfile.SoundFile:
             if not file.read(1):
                 raise AudioError(f"{path} is empty (0 bytes).")
         # As bytes: soundfile refuses names that are not in the encoding of the file system.
-        sound = soundfile.SoundFile(os.fsencode(path))
+        sound = _ForwardFile(os.fsencode(path))
         if sound.format == "MP3" and (with_header := mp3_length.with_length(path)):
             sound.close()
-            sound = soundfile.SoundFile(with_header)
+            sound = _ForwardFile(with_header)
     except OSError as error:
         raise AudioError(f"{path} cannot be opened: {error.strerror or error}.") from error
     except (soundfile.SoundFileError, TypeError, ValueError) as error:
@@ -94,6 +108,22 @@ def mono_blocks(
 ) -> Iterator[np.ndarray]:
     """Decode [first_s, last_s) of a file into checked mono blocks ``(n,)`` at its own rate."""
     rate = sound.samplerate
+    is_heard = is_cancelled = False
+    for start, block in _decode(sound, path, block_s, first_s, last_s):
+        mono = downmix(block)
+        check_values(mono, path, start / rate, rate)
+        is_heard = is_heard or peak_of(mono) >= SILENT_PEAK
+        is_cancelled = is_cancelled or (not is_heard and _one_is_heard(block))
+        yield mono
+    if is_cancelled and not is_heard:
+        raise _cancelled(path)
+
+
+def _decode(
+    sound: soundfile.SoundFile, path: str, block_s: float, first_s: int, last_s: float
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Where each block starts, and its samples ``(n, n_channels)`` until the next one is asked."""
+    rate = sound.samplerate
     first = first_s * rate
     last = math.ceil(min(last_s * rate, sound.frames))
     n_frames = max(1, min(round(block_s * rate), _MAX_VALUES_PER_BLOCK // sound.channels))
@@ -107,9 +137,7 @@ def mono_blocks(
             block = sound.read(out=buffer[: last - position])
             if not len(block):
                 break
-            mono = downmix(block)
-            check_values(mono, path, position / rate, rate)
-            yield mono
+            yield position, block
             position += len(block)
     except soundfile.SoundFileError as error:
         raise AudioError(
@@ -136,6 +164,24 @@ def downmix(samples: np.ndarray) -> np.ndarray:
             mono += samples[:, channel]
         mono *= np.float32(1 / (full_scale * samples.shape[1]))
     return mono
+
+
+def check_channels(samples: np.ndarray, mono: np.ndarray, name: str) -> None:
+    """Raise AudioError where ``(n, n_channels)`` can be heard, but not their mean ``(n,)``."""
+    if peak_of(mono) < SILENT_PEAK and _one_is_heard(samples):
+        raise _cancelled(name)
+
+
+def _one_is_heard(samples: np.ndarray) -> bool:
+    channels = range(samples.shape[1])
+    return any(peak_of(downmix(samples[:, [channel]])) >= SILENT_PEAK for channel in channels)
+
+
+def _cancelled(name: str) -> AudioError:
+    return AudioError(
+        f"The channels of {name} cancel each other out, so that their mean is silent: give one of "
+        "them alone."
+    )
 
 
 def check_values(mono: np.ndarray, name: str, start_s: float, rate: int) -> None:

@@ -11,7 +11,14 @@ import scipy.signal
 import soundfile
 
 from fingerprint import audio
-from fingerprint.audio import AudioError, find_audio, from_array, iter_blocks, read_audio
+from fingerprint.audio import (
+    AudioError,
+    find_audio,
+    from_array,
+    iter_blocks,
+    read_audio,
+    read_duration_s,
+)
 from fingerprint.errors import FingerprintError
 
 # librosa 0.11 imports audioread, which imports modules that Python 3.13 drops.
@@ -106,6 +113,29 @@ def test_blocks_are_the_whole(tmp_path, mixture, kind, block_s):
     blocks = list(iter_blocks(path, RATE, block_s))
     assert max(map(len, blocks)) <= block_s * RATE + 500
     np.testing.assert_allclose(np.concatenate(blocks), read_audio(path, RATE), atol=1e-4)
+
+
+@pytest.mark.parametrize("bitrate_mode", ["CONSTANT", "VARIABLE"])
+def test_an_mp3_is_whole_at_the_borders_of_blocks(tmp_path, rng, bitrate_mode):
+    """Clicks take bits that their frames had to borrow from the frames before."""
+    time_s = np.arange(12 * 44100) / 44100
+    clicks = np.exp(-12 * (4 * time_s % 1)) * rng.uniform(-0.5, 0.5, len(time_s))
+    kind = {"format": "MP3", "bitrate_mode": bitrate_mode, "compression_level": 0.5}
+    path = write(tmp_path / "a.mp3", clicks + 0.2 * np.sin(1400 * time_s), 44100, **kind)
+    whole, _ = soundfile.read(path, dtype="float32")
+    for block_s in (0.3, 5.0):
+        blocks = np.concatenate(list(iter_blocks(path, 44100, block_s)))
+        np.testing.assert_allclose(blocks, np.clip(whole, -1, 1), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_the_length_is_known_without_decoding(tmp_path, mixture, kind):
+    rate_hz = 48000 if kind == "opus" else 44100
+    path = write(tmp_path / "a", mixture, rate_hz, **FORMATS[kind])
+    length_s = len(read_audio(path, RATE)) / RATE
+    assert read_duration_s(path) == pytest.approx(length_s, abs=1e-3)
+    with pytest.raises(AudioError, match="nowhere"):
+        read_duration_s(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(("start_s", "duration_s"), [(0, 1.0), (0.4, 0.7), (1.63, None), (2.5, 9)])
@@ -222,8 +252,32 @@ def test_silence(tmp_path, kind):
 def test_silence_in_an_excerpt(tmp_path):
     path = write(tmp_path / "a.wav", np.concatenate([sine(1, RATE), np.zeros(4 * RATE)]), RATE)
     assert len(read_audio(path, RATE)) == 5 * RATE
-    with pytest.raises(AudioError, match="silent"):
+    with pytest.raises(AudioError, match=rf"^Seconds 2 to 3 of {path} are silent.*cut out a part"):
         read_audio(path, RATE, 2.0, 1.0)
+
+
+def test_silence_at_the_beginning(tmp_path):
+    path = write(tmp_path / "late.wav", np.concatenate([np.zeros(4 * RATE), sine(1, RATE)]), RATE)
+    with pytest.raises(AudioError, match=rf"^The first 3 s of {path} are silent"):
+        read_audio(path, RATE, duration_s=3.0)
+    silent = write(tmp_path / "silent.wav", np.zeros(2 * RATE), RATE)
+    for duration_s in (2.0, 60.0):
+        with pytest.raises(AudioError, match=rf"^{silent} is silent"):
+            read_audio(silent, RATE, duration_s=duration_s)
+
+
+@pytest.mark.parametrize("kind", ["wav", "wav8", "float"])
+def test_channels_that_cancel_out(tmp_path, kind):
+    channels = np.stack([sine(2, RATE), -sine(2, RATE)], axis=1)
+    # Steps that 8 bits have, for rounding would leave a difference.
+    channels = np.round(channels * 128) / 128
+    path = write(tmp_path / "a.wav", channels, RATE, **FORMATS[kind])
+    refused(path, "channels of .* cancel each other out.* give one of them alone")
+    with pytest.raises(AudioError, match="channels of the array cancel each other out"):
+        from_array(channels, RATE, RATE)
+    # What can be heard in one place is heard.
+    channels[-100:] = 0.5
+    assert len(read_audio(write(tmp_path / "b.wav", channels, RATE, **FORMATS[kind]), RATE))
 
 
 @pytest.mark.parametrize("rate_hz", [8000, 4000, 44100])
@@ -421,6 +475,26 @@ def test_files_come_as_given_and_folders_sorted(tmp_path):
     expected = ["odd.bin", "a.opus", "b/1.mp3", "b/2.WAV", "b/c/x.flac"]
     assert found == [str(tmp_path / name) for name in expected]
     assert all(suffix == suffix.lower() for suffix in audio.AUDIO_SUFFIXES)
+
+
+def test_linked_folders_are_walked_once_and_last(tmp_path):
+    music = tmp_path / "music"
+    for path in (music / "z" / "1.wav", tmp_path / "disk" / "deep" / "2.wav"):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    for name, target in {
+        "a": "z",
+        "disk": tmp_path / "disk",
+        "loop": music,
+        "other_disk": tmp_path / "disk",
+        "z/up": "..",
+    }.items():
+        (music / name).symlink_to(target)
+    expected = [str(music / "z/1.wav"), str(music / "disk/deep/2.wav")]
+    assert find_audio([music]) == expected
+    (music / "above").symlink_to(tmp_path)
+    assert find_audio([music]) == [expected[0], str(music / "above/disk/deep/2.wav")]
+    assert find_audio([music / "a"])[0] == str(music / "a/1.wav")
 
 
 def test_what_is_not_there_is_said(tmp_path):
