@@ -66,6 +66,9 @@ def _add_index(verbs) -> None:
         "Files that the index already holds are skipped and folders are walked. A file that\n"
         "cannot be read does not stop the others; such files are named at the end. Each file is\n"
         "kept as soon as it is done, so an interrupted call is continued by repeating it.\n\n"
+        "What was moved is held already if its file name and length are those of exactly one\n"
+        "track whose own file is gone. What was changed in place is held already too: `remove`\n"
+        "it before it is indexed again.\n\n"
         "Without options a new index is made with the trained model that is part of this program,\n"
         "and with landmarks. An existing one keeps its method and its model, whatever they are.",
         "fingerprint index songs.index ~/Music",
@@ -94,6 +97,7 @@ def _add_query(verbs) -> None:
         verbs,
         "query",
         "identify audio files",
+        "Only the first 60 s of a file are heard: of a longer one, cut out the part you mean.\n"
         "Every file gets the verdict match or no_match, with the best candidates. In JSON, one\n"
         "object per line, they are there for no_match too, and `matches` is [] when nothing in\n"
         "the index resembles the file at all. Times are in seconds: query_start_s to query_end_s\n"

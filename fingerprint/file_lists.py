@@ -2,13 +2,19 @@
 
 import csv
 import dataclasses
+import functools
 import os
-from collections.abc import Iterable
+import shlex
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from fingerprint.audio import AudioError, find_audio
+from fingerprint.audio import AudioError, find_audio, read_duration_s
 from fingerprint.errors import FingerprintError
-from fingerprint.store import Store
+from fingerprint.store import Store, Track
+
+# A file may fall so much short of the length that its header declares.
+_SAME_LENGTH_S = 0.1
 
 
 class ManifestError(FingerprintError):
@@ -77,9 +83,9 @@ def find_pending(
 ) -> tuple[list[str], GenerationReport]:
     """List the audio files that a store does not have yet.
 
-    A file is there already when a track has the same resolved path, or the same name and its own
-    file is gone (a collection that was moved). The name alone is not enough: another folder's
-    "01.flac" is another recording.
+    A file is there already when a track has the same resolved path. So is one that was moved: the
+    file of a track of the same name, or of the only track of the same file name, is gone and was
+    as long. The name alone is not enough: another folder's "01.flac" is another recording.
 
     Returns:
         The files to add, and a report of those that are there or cannot be.
@@ -100,25 +106,100 @@ def find_pending(
     return choose_new(mine, store, report), report
 
 
-def choose_new(files: dict[str, str], store: Store, report: GenerationReport) -> list[str]:
+def choose_new(
+    files: dict[str, str],
+    store: Store,
+    report: GenerationReport,
+    durations_s: Mapping[str, float] | None = None,
+) -> list[str]:
     """The names of ``files`` (name -> resolved path) that are not in a store, as `find_pending`.
 
-    What becomes of the others is added to the report.
+    What becomes of the others is added to the report. With ``durations_s``, by name, the files
+    need not be within reach; nothing can then be said to have been moved to another name.
     """
-    path_of = {track.name: track.resolved_path for track in store.tracks}
-    known_paths = set(path_of.values()) - {""}
+    held = _HeldTracks(store)
     new = []
     for name, path in files.items():
-        if path in known_paths or (name in path_of and not os.path.exists(path_of[name])):
+        if path in held.paths:
             report.skipped.append(name)
-        elif name in path_of:
-            sentence = (
-                f"{name} is already the name of {path_of[name]} in {store.folder}: "
-                "give the file by its full path."
-            )
-            report.failed.append((name, sentence))
+            continue
+        try:
+            if durations_s is None:
+                was_moved = held.has_moved_to(name, path)
+            else:
+                was_moved = held.has_lost(name, durations_s[name])
+        except AudioError as error:
+            report.failed.append((name, str(error)))
+            continue
+        if was_moved:
+            report.skipped.append(name)
+        elif name in held.by_name:
+            report.failed.append((name, held.why_taken(name, path)))
         else:
             new.append(name)
             if path:
-                known_paths.add(path)
+                held.paths.add(path)
     return new
+
+
+class _HeldTracks:
+    """The tracks of a store, as files are compared with them.
+
+    Attributes:
+        paths: the resolved paths of their files.
+        by_name: the tracks themselves.
+    """
+
+    def __init__(self, store: Store):
+        self._folder = store.folder
+        self.by_name = {track.name: track for track in store.tracks}
+        self.paths = {track.resolved_path for track in store.tracks} - {""}
+        self._by_file_name: dict[str, list[Track]] = defaultdict(list)
+        for track in store.tracks:
+            self._by_file_name[os.path.basename(track.resolved_path)].append(track)
+        self._exists = functools.cache(os.path.exists)
+
+    def has_lost(self, name: str, duration_s: float) -> bool:
+        """Whether the file of the track of this name is gone, and was as long.
+
+        Tracks that were never a file, such as derived ones, are what their name says.
+        """
+        track = self.by_name.get(name)
+        return track is not None and self._is_lost(track) and _is_as_long(track, duration_s)
+
+    def has_moved_to(self, name: str, path: str) -> bool:
+        """Whether a file is one that a track was made of when it lay elsewhere.
+
+        Each file is judged on its own, so that one that is asked for again gets the same answer.
+
+        Raises:
+            AudioError: the length of the file cannot be read.
+        """
+        lost = [t for t in self._by_file_name[os.path.basename(path)] if self._is_lost(t)]
+        namesake = self.by_name.get(name)
+        # Opening a file takes far longer than all else here.
+        if not lost and (namesake is None or not self._is_lost(namesake)):
+            return False
+        duration_s = read_duration_s(name)
+        if self.has_lost(name, duration_s):
+            return True
+        return sum(_is_as_long(track, duration_s) for track in lost) == 1
+
+    def why_taken(self, name: str, path: str) -> str:
+        """The sentence for another recording of a name that a track has."""
+        track = self.by_name[name]
+        is_gone = track.resolved_path and self._is_lost(track)
+        gone = ", which is gone and was of another length," if is_gone else ""
+        full = f"give the file by its full path, {path}, or " if path not in ("", name) else ""
+        command = shlex.join(["fingerprint", "remove", str(self._folder), name])
+        return (
+            f"{name} is already the name of {track.resolved_path or 'a track'}{gone} in "
+            f"{self._folder}: {full}remove the old one with `{command}`."
+        )
+
+    def _is_lost(self, track: Track) -> bool:
+        return not self._exists(track.resolved_path)
+
+
+def _is_as_long(track: Track, duration_s: float) -> bool:
+    return abs(track.duration_s - duration_s) <= _SAME_LENGTH_S

@@ -174,7 +174,8 @@ def merge_stores(sources: Iterable[Store], target: Store) -> GenerationReport:
                     "settings: their fingerprints cannot be merged."
                 )
             files = {track.name: track.resolved_path for track in source.tracks}
-            new = set(choose_new(files, target, report))
+            durations_s = {track.name: track.duration_s for track in source.tracks}
+            new = set(choose_new(files, target, report, durations_s))
             for track in source.tracks:
                 if track.name not in new:
                     continue

@@ -169,6 +169,59 @@ def test_another_file_of_the_same_name_is_not_silently_skipped(store, model, mon
     assert generate([tmp_path / "b" / "01.wav"], model, store, progress=False).failed == []
 
 
+def test_a_different_recording_is_not_taken_for_one_that_is_gone(
+    store, model, monkeypatch, tmp_path
+):
+    gone, other = (tmp_path / disk / "CD 1" / "01.wav" for disk in ("disk1", "disk2"))
+    write_noise(gone, 1, 2.0)
+    write_noise(other, 2, 2.3)
+    monkeypatch.chdir(tmp_path / "disk1")
+    generate(["."], model, store, progress=False)
+    gone.unlink()
+    monkeypatch.chdir(tmp_path / "disk2")
+    report = generate(["."], model, store, progress=False)
+    assert (report.added, report.skipped) == ([], [])
+    ((path, sentence),) = report.failed
+    assert path == "CD 1/01.wav"
+    assert f"already the name of {gone}, which is gone and was of another length, in" in sentence
+    assert f"by its full path, {other}, or" in sentence
+    assert f"`fingerprint remove {store.folder} 'CD 1/01.wav'`." in sentence
+    assert generate([other], model, store, progress=False).added == [str(other)]
+
+
+def test_a_collection_that_was_moved_is_recognised_by_other_paths(music, store, model, tmp_path):
+    generate([tmp_path / "music"], model, store, progress=False)
+    shutil.move(tmp_path / "music", tmp_path / "home")
+    names = [str(tmp_path / "home" / f"{i}.wav") for i in range(6)]
+    # Another length, and another name.
+    write_noise(tmp_path / "home" / "0.wav", 0, 0.4 + 0.11)
+    shutil.move(names[1], tmp_path / "home" / "one.wav")
+    report = generate([tmp_path / "home"], model, store, progress=False)
+    assert report.skipped == names[2:]
+    assert report.added == [names[0], str(tmp_path / "home" / "one.wav")]
+    assert report.failed == []
+
+
+def test_which_of_several_tracks_was_moved_is_not_guessed(store, model, tmp_path):
+    for folder in ("a", "b"):
+        write_noise(tmp_path / "music" / folder / "01.wav", ord(folder), 2.0)
+    generate([tmp_path / "music"], model, store, progress=False)
+    # As long as its own file is there, a track was not moved.
+    copy = write_noise(tmp_path / "c" / "01.wav", 3, 2.0)
+    assert generate([copy], model, store, progress=False).added == [copy]
+    shutil.move(tmp_path / "music", tmp_path / "home")
+    report = generate([tmp_path / "home"], model, store, progress=False)
+    assert (len(report.added), report.skipped) == (2, [])
+
+
+def test_a_moved_file_that_cannot_be_opened_is_named(music, store, model, tmp_path):
+    generate(music[:1], model, store, progress=False)
+    os.remove(music[0])
+    (tmp_path / "0.wav").write_text("not audio")
+    report = generate([tmp_path / "0.wav"], model, store, progress=False)
+    assert "not an audio file" in dict(report.failed)[str(tmp_path / "0.wav")]
+
+
 def test_files_that_cannot_be_used_do_not_stop_the_others(music, store, model, tmp_path):
     bad = tmp_path / "bad"
     silent = write_noise(bad / "silent.wav", 0, 1.0)
@@ -430,6 +483,26 @@ def test_shards_share_the_files_and_merge_into_the_whole(tmp_path, music, model,
     report = merge_stores(shards, store)
     assert (report.skipped, report.added) == (added[0] + added[1], added[2] + added[3])
     holds(store, [path for paths in added for path in paths])
+
+
+def test_stores_are_merged_where_their_files_are_gone(tmp_path, store, model, monkeypatch):
+    """Then nothing says that one was moved to where the other was."""
+    shards = []
+    for disk, duration_s in (("a", 2.0), ("b", 2.0), ("c", 2.3)):
+        path = write_noise(tmp_path / disk / "01.wav", ord(disk), duration_s)
+        shards.append(neural_store(tmp_path / f"shard {disk}", model))
+        monkeypatch.chdir(tmp_path / disk)
+        name = "01.wav" if disk == "c" else path
+        generate([name], model, shards[-1], progress=False)
+        os.remove(path)
+    assert len(merge_stores(shards, store).added) == 3
+    other = neural_store(tmp_path / "other", model)
+    again = write_noise(tmp_path / "d" / "01.wav", 4, 1.9)
+    monkeypatch.chdir(tmp_path / "d")
+    generate(["01.wav"], model, other, progress=False)
+    os.remove(again)
+    ((path, sentence),) = merge_stores([other], store).failed
+    assert path == "01.wav" and "gone and was of another length" in sentence
 
 
 def test_a_shard_stays_the_same_when_it_is_continued(tmp_path, music, model):
