@@ -217,7 +217,7 @@ class Recognizer(abc.ABC):
         *,
         min_confidence: float = DEFAULT_MIN_CONFIDENCE,
     ) -> Identification:
-        """As `identify`, for the beginning of a file.
+        """As `identify`, for a file, of which no more than ``MAX_QUERY_S`` seconds are read.
 
         Raises:
             AudioError: the file cannot be read, or nothing can be heard in its beginning.

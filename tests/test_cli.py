@@ -13,6 +13,7 @@ import soundfile
 
 from fingerprint import cli
 from fingerprint.arguments import parse
+from fingerprint.identification import MAX_QUERY_S
 from fingerprint.music_synthesis import synthesize_track
 from fingerprint.store import Store, StoreError
 
@@ -233,6 +234,19 @@ def test_queries_that_cannot_be_read_do_not_stop_the_others(songs, clip, tmp_pat
     assert status == 1
     assert [json.loads(line)["query"] for line in out.splitlines()] == [str(clip)]
     assert [str(bad) in err.splitlines()[0], str(missing) in err.splitlines()[1]] == [True, True]
+
+
+def test_how_much_of_a_query_is_heard_is_said(songs, tmp_path, repository, capsys):
+    late = tmp_path / "late.wav"
+    music = synthesize_track(0, 10.0, RATE_HZ)
+    soundfile.write(late, np.concatenate([np.zeros(61 * RATE_HZ), music]), RATE_HZ)
+    status, out, err = run(capsys, "query", songs, late)
+    assert (status, out) == (1, "")
+    assert f"The first 60 s of {late} are silent" in err
+    with pytest.raises(SystemExit):
+        cli.main(["query", "--help"])
+    for document in (capsys.readouterr().out, (repository / "README.md").read_text()):
+        assert f"only the first {MAX_QUERY_S:g} s" in document.lower()
 
 
 # ----------------------------------------------------------------------------- the other verbs
