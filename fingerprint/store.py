@@ -9,12 +9,14 @@
 Adding appends to the files of generation G, flushes them to the disk, and then replaces store.json
 in one step. Killed at any moment, the store is as it was or has the track: readers see nothing
 behind the committed lengths, and the next writer cuts it off. Removing copies what stays into
-generation G + 1; who has the old one mapped keeps it. Nothing is ever pickled.
+generation G + 1; who has the old one mapped keeps it. Nothing is ever pickled, and nothing is ever
+deleted that a store has not made.
 """
 
 import contextlib
 import itertools
 import json
+import re
 import shutil
 import zlib
 from collections.abc import Iterator, Mapping
@@ -31,6 +33,7 @@ __all__ = ["Store", "StoreError", "StoreWriter", "Track"]
 
 _BLOCK_BYTES = 2**23
 _OPEN_ATTEMPTS = 5
+_CONTENT_ID = re.compile("[0-9a-f]{16}")
 
 
 class Store:
@@ -53,15 +56,16 @@ class Store:
         recognizer: Mapping[str, Any],
         columns: Mapping[str, tuple[str, tuple[int, ...]]],
     ) -> "Store":
-        """Make an empty store in a folder that is new, or holds nothing but folders.
+        """Make an empty store in a folder that is new or empty.
 
         Args:
-            folder: is made where it does not exist.
+            folder: is made where it does not exist; it may hold what an interrupted ``create``
+                left.
             recognizer: what makes the rows, as JSON: method, identity, settings.
             columns: name -> (dtype such as "float32", shape of one row).
 
         Raises:
-            StoreError: the folder holds a store or other files, or cannot be written.
+            StoreError: the folder holds a store or anything else, or cannot be written.
         """
         folder = Path(folder)
         # Through JSON, so that the store shows the same now as when it is opened again.
@@ -137,6 +141,8 @@ class Store:
     def derived_folder(self) -> Path:
         """Folder for caches of exactly this content; those of earlier contents are deleted.
 
+        What bears no content's name stays: it is somebody else's.
+
         Raises:
             StoreError: it cannot be made, for example because the store may only be read.
         """
@@ -146,7 +152,8 @@ class Store:
             newest = store_format.read_header(self.folder)
             if newest.tracks_sha256 == self._header.tracks_sha256:
                 for other in set(mine.parent.iterdir()) - {mine}:
-                    shutil.rmtree(other, ignore_errors=True)
+                    if _CONTENT_ID.fullmatch(other.name):
+                        shutil.rmtree(other, ignore_errors=True)
         return mine
 
     def verify(self) -> None:
@@ -187,7 +194,6 @@ class Store:
 
 
 def _check_vacant(folder: Path) -> None:
-    left_by_a_kill = {store_format.LOCK_FILE, store_format.TEMPORARY_HEADER_FILE}
     for path in folder.iterdir():
-        if path.is_file() and path.name not in left_by_a_kill:
+        if not store_format.is_left_by_creation(path):
             raise StoreError(f"{folder} already holds {path.name}: a new store needs a new folder.")

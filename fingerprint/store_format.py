@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -22,7 +23,8 @@ FORMAT_VERSION = 1
 
 HEADER_FILE, TRACKS_FILE, LOCK_FILE = "store.json", "tracks.jsonl", "writer.lock"
 TEMPORARY_HEADER_FILE = HEADER_FILE + ".tmp"
-DATA_FOLDER_PREFIX = "data-"
+_DATA_FOLDER_PREFIX = "data-"
+_DATA_FOLDER = re.compile(f"{_DATA_FOLDER_PREFIX}(0|[1-9][0-9]*)")
 
 
 class StoreError(FingerprintError):
@@ -91,7 +93,7 @@ class Header:
 
 def data_folder(folder: Path, header: Header) -> Path:
     """Folder of the header's generation."""
-    return folder / f"{DATA_FOLDER_PREFIX}{header.generation}"
+    return folder / f"{_DATA_FOLDER_PREFIX}{header.generation}"
 
 
 def read_header(folder: Path) -> Header:
@@ -166,15 +168,52 @@ def read_tracks(folder: Path, header: Header) -> list[Track]:
 
 
 def make_generation(folder: Path, header: Header) -> Path:
-    """Make the folder of a generation with empty files, whatever an interrupted writer left."""
+    """Make the folder of a generation with empty files, whatever an interrupted creation left.
+
+    Raises:
+        StoreError: there is a folder of that name which is not the store's.
+    """
     data = data_folder(folder, header)
-    shutil.rmtree(data, ignore_errors=True)
-    data.mkdir()
+    if is_left_by_creation(data):
+        shutil.rmtree(data)
+    try:
+        data.mkdir()
+    except FileExistsError as error:
+        raise StoreError(
+            f"{data} holds what is not the index's, which needs that name: move it elsewhere."
+        ) from error
     for name in header.lengths():
         (data / name).touch()
     flush_folder(data)
     flush_folder(folder)
     return data
+
+
+def is_left_by_creation(path: Path) -> bool:
+    """Whether this in the folder of a new store is no more than an interrupted creation leaves."""
+    if path.name in (LOCK_FILE, TEMPORARY_HEADER_FILE):
+        return path.is_file()
+    if path.name != f"{_DATA_FOLDER_PREFIX}0" or not path.is_dir() or path.is_symlink():
+        return False
+    return all(
+        (each.name == TRACKS_FILE or each.suffix == ".bin")
+        and each.is_file()
+        and not each.stat().st_size
+        for each in path.iterdir()
+    )
+
+
+def delete_other_generations(folder: Path, header: Header) -> None:
+    """Delete the generations that earlier and interrupted writers left.
+
+    A folder that only has the name of one, but other files in it, is somebody else's and stays.
+    """
+    for data in folder.iterdir():
+        if _DATA_FOLDER.fullmatch(data.name) and data != data_folder(folder, header):
+            # Who may not delete it can still write, and a later writer tries again.
+            with contextlib.suppress(OSError):
+                if {path.name for path in data.iterdir()} <= header.lengths().keys():
+                    shutil.rmtree(data)
 
 
 def flush(file: BinaryIO) -> None:
@@ -219,10 +258,16 @@ def whole_folder(folder: str | Path) -> Iterator[Path]:
     """A new folder to fill, which takes its place once that is done: complete or not at all.
 
     Raises:
-        StoreError: the place is taken, or cannot be written.
+        StoreError: the place is taken, cannot be written, or is no place of its own, as ``..``.
     """
     folder = Path(folder)
     with system_errors_as_sentences(folder):
+        # Who stands in a folder would be left standing in the one that was replaced.
+        if folder.name in ("", "..") or (folder.exists() and folder.samefile(Path.cwd())):
+            raise StoreError(
+                f"{folder} cannot become an index: name a new folder, such as "
+                f"{folder / 'songs.index'}."
+            )
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(
             dir=folder.parent, prefix=f".{folder.name}.new-"

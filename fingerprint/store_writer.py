@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import hashlib
 import itertools
-import shutil
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -77,7 +76,8 @@ class StoreWriter:
         """Remove tracks by name, and return how many they were; the others are copied.
 
         Raises:
-            StoreError: a name is not in the store; nothing is removed then.
+            StoreError: a name is not in the store, or it cannot be written; nothing is removed
+                then.
         """
         names = set(names)
         unknown = sorted(names - self._names)
@@ -172,9 +172,7 @@ class StoreWriter:
         header = store_format.read_header(folder)
         tracks = store_format.read_tracks(folder, header)
         data = store_format.data_folder(folder, header)
-        for other in folder.glob(f"{store_format.DATA_FOLDER_PREFIX}*"):
-            if other != data:
-                shutil.rmtree(other, ignore_errors=True)
+        store_format.delete_other_generations(folder, header)
         for name, length in header.lengths().items():
             file = self._files[name] = open(data / name, "r+b")  # noqa: SIM115
             file.truncate(length)

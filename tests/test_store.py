@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from fingerprint.errors import FingerprintError
 from fingerprint.store import Store, StoreError
+from fingerprint.store_format import whole_folder
 
 RECOGNIZER = {"method": "neural", "identity": "0123abcd", "settings": {"hop_s": 0.5}}
 COLUMNS = {"vectors": ("float32", (4,)), "frames": ("uint32", ())}
@@ -237,6 +238,79 @@ def test_caches_of_earlier_contents_are_deleted(filled):
     # A reader that still shows the old content must not delete the newer cache.
     assert old_reader.derived_folder() != cache
     assert (Store.open(store.folder).derived_folder() / "index").read_text() == "new"
+
+
+# ---- What is not the store's ----
+
+
+def foreign_files(folder):
+    """Files of somebody else in the folder of a store, some in folders that look like ours."""
+    names = (
+        *("data-2019/raw/a.txt", "data-7/vectors.bin", "data-7/notes.txt", "data-old/vectors.bin"),
+        *("data-007/frames.bin", "derived/masters/b.txt", "derived/readme"),
+    )
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("mine")
+    return [folder / name for name in names]
+
+
+def test_what_the_store_has_not_made_is_never_deleted(filled):
+    store, expected = filled
+    foreign = foreign_files(store.folder)
+    (store.folder / "data-3").mkdir()
+    (store.folder / "data-3" / "vectors.bin").write_text("left by a kill")
+    with store.writer() as writer:
+        writer.add("new", rows_of(7, 3), 1.0)
+        store.derived_folder()
+        writer.remove(["track 0", "new"])
+    store.derived_folder()
+    assert all(path.read_text() == "mine" for path in foreign)
+    assert not any((store.folder / name).exists() for name in ("data-0", "data-3"))
+    assert len(list((store.folder / "derived").glob("????????????????"))) == 1
+    holds(Store.open(store.folder), {name: expected[name] for name in ("track 1", "track 2")})
+
+
+def test_a_folder_that_is_in_the_way_is_kept(filled):
+    store, expected = filled
+    letter = store.folder / "data-1" / "letter.txt"
+    letter.parent.mkdir()
+    letter.write_text("Dear Mother")
+    with store.writer() as writer, pytest.raises(StoreError, match=r"data-1 holds .* move it"):
+        writer.remove(["track 0"])
+    assert letter.read_text() == "Dear Mother"
+    holds(Store.open(store.folder), expected)
+
+
+@pytest.mark.parametrize("name", ["recordings/1.wav", "data-0/raw.bin", "data-1/vectors.bin"])
+def test_creating_beside_folders_of_somebody_else_is_refused(folder, name):
+    (folder / name).parent.mkdir(parents=True)
+    (folder / name).write_text("mine")
+    with pytest.raises(StoreError, match=f"already holds {pathlib.Path(name).parent}: "):
+        Store.create(folder, RECOGNIZER, COLUMNS)
+    assert [path for path in folder.rglob("*") if path.is_file()] == [folder / name]
+
+
+def test_a_creation_that_was_killed_is_repeated(folder):
+    Store.create(folder, {"method": "another"}, {"others": ("uint8", ())})
+    (folder / "store.json").rename(folder / "store.json.tmp")
+    store = Store.create(folder, RECOGNIZER, COLUMNS)
+    assert {path.name for path in (folder / "data-0").iterdir()} == {
+        *("vectors.bin", "frames.bin", "tracks.jsonl")
+    }
+    with store.writer() as writer:
+        writer.add("song", rows_of(1, 3), 1.0)
+    holds(Store.open(folder), {"song": rows_of(1, 3)})
+
+
+@pytest.mark.parametrize("place", ["..", ".", "../here", "new/.."])
+def test_a_whole_folder_is_no_folder_that_one_stands_in(tmp_path, monkeypatch, place):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    sentence = "cannot become an index: name a new folder, such as"
+    with pytest.raises(StoreError, match=sentence), whole_folder(place) as new:
+        Store.create(new, RECOGNIZER, COLUMNS)
+    assert list(tmp_path.rglob("*")) == [tmp_path / "here"]
 
 
 # ---- What is refused ----
