@@ -83,7 +83,11 @@ class InvertedIndex:
         )
 
     def save(self, folder: str | Path) -> None:
-        """Write the arrays into an existing folder, one npy file each."""
+        """Write the arrays into an existing folder, one npy file each.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
         for name in _COLUMNS:
             np.save(Path(folder) / f"{name}.npy", getattr(self, name), allow_pickle=False)
 
@@ -96,7 +100,8 @@ class InvertedIndex:
         """
         try:
             columns = [
-                np.load(Path(folder) / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+                # Unlike np.load, it takes nothing but npy files, and says the same of empty ones.
+                np.lib.format.open_memmap(Path(folder) / f"{name}.npy", mode="r")
                 for name in _COLUMNS
             ]
         except (OSError, ValueError) as error:

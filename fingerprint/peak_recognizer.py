@@ -4,7 +4,6 @@ import abc
 import contextlib
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
@@ -17,6 +16,7 @@ from fingerprint.identification import Match, Recognizer
 from fingerprint.inverted_index import InvertedIndex, InvertedIndexError
 from fingerprint.progress import progress_bar
 from fingerprint.store import Store, StoreError
+from fingerprint.store_format import whole_folder
 
 
 class FoundTrack(Protocol):
@@ -139,7 +139,8 @@ class PeakRecognizer(Recognizer):
 
     def _load_index(self) -> InvertedIndex | None:
         folder = self.cache_folder()
-        if folder is None or not (folder / self.method).exists():
+        # Unlike Path.exists, this answers even where the folder may not be looked into.
+        if folder is None or not os.path.exists(folder / self.method):
             return None
         try:
             return self.index_class.load(folder / self.method)
@@ -148,7 +149,7 @@ class PeakRecognizer(Recognizer):
             return None
 
     def _build_index(self) -> InvertedIndex:
-        """Sort all rows, and keep the result where the folder can be written."""
+        """Sort all rows, and keep the result where that is possible."""
         hashes, frames = map(self.store.column, self.columns)
         index = self.index_class.build(
             hashes,
@@ -158,9 +159,9 @@ class PeakRecognizer(Recognizer):
         )
         folder = self.cache_folder()
         if folder is not None:
-            with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as new:
+            # Whatever fails, the index is complete in memory; where another process was faster,
+            # what that one has kept is the same.
+            with contextlib.suppress(StoreError), whole_folder(folder / self.method) as new:
+                new.mkdir()
                 index.save(new)
-                # Fails where another process was faster; what that one has kept is the same.
-                with contextlib.suppress(OSError):
-                    os.rename(new, folder / self.method)
         return index

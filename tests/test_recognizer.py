@@ -1,5 +1,7 @@
 import json
 import shutil
+import tempfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +14,7 @@ from fingerprint.alignment import Hypothesis
 from fingerprint.audio import AudioError
 from fingerprint.errors import FingerprintError
 from fingerprint.identification import MAX_QUERY_S, Identification, Match
+from fingerprint.inverted_index import InvertedIndex
 from fingerprint.landmark_settings import PRESETS
 from fingerprint.music_synthesis import synthesize_track
 from fingerprint.neural_recognizer import shuffle_top
@@ -253,6 +256,60 @@ def test_an_index_without_its_settings_is_refused(index):
     (index / "store.json").write_text(json.dumps(header))
     with pytest.raises(StoreError, match=str(index)):
         open_recognizer(index)
+
+
+# ----------------------------------------------------------------------------- the kept index
+
+
+@pytest.fixture(params=["landmarks", "spectral_hash"])
+def sorted_index(request, indexes, tmp_path):
+    """The folder of an index whose rows are sorted for its first query and kept."""
+    index = shutil.copytree(indexes / request.param, tmp_path / "i")
+    shutil.rmtree(index / "derived", ignore_errors=True)
+    return index
+
+
+def test_others_may_read_what_the_first_query_has_kept(sorted_index, audio, music):
+    (sorted_index / "derived").mkdir()
+    recognizer = open_recognizer(sorted_index)
+    assert_found_at_its_second(recognizer, music / "1.wav", audio[1])
+    (kept,) = (sorted_index / "derived").glob(f"*/{recognizer.method}")
+    assert kept.stat().st_mode == (sorted_index / "derived").stat().st_mode
+    assert list(kept.parent.iterdir()) == [kept]
+
+
+@pytest.mark.parametrize("trouble", ["full", "forbidden", "vanishes"])
+def test_a_query_is_answered_though_its_index_cannot_be_kept(
+    sorted_index, audio, music, monkeypatch, trouble
+):
+    save, make = InvertedIndex.save, tempfile.mkdtemp
+
+    def saving(index, folder):
+        if trouble == "vanishes":
+            shutil.rmtree(sorted_index / "derived")
+        if trouble == "full":
+            (Path(folder) / "hashes.npy").touch()
+            raise OSError(28, "No space left on device")
+        save(index, folder)
+
+    def making(suffix=None, prefix=None, dir=None):
+        if trouble == "forbidden":
+            raise PermissionError(13, "Permission denied", dir)
+        return make(suffix, prefix, dir)
+
+    monkeypatch.setattr(InvertedIndex, "save", saving)
+    monkeypatch.setattr(tempfile, "mkdtemp", making)
+    recognizer = open_recognizer(sorted_index)
+    assert_found_at_its_second(recognizer, music / "1.wav", audio[1])
+    assert not list((sorted_index / "derived").glob("*/*"))
+
+
+def test_a_kept_index_that_was_cut_off_is_made_anew(sorted_index, audio, music):
+    assert_found_at_its_second(open_recognizer(sorted_index), music / "1.wav", audio[1])
+    (frames,) = (sorted_index / "derived").glob("*/*/frames.npy")
+    frames.write_bytes(b"")
+    assert_found_at_its_second(open_recognizer(sorted_index), music / "1.wav", audio[1])
+    assert frames.stat().st_size
 
 
 # ----------------------------------------------------------------------------- each method

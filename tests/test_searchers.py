@@ -26,6 +26,7 @@ from fingerprint.searchers import (
     ScannUnavailableError,
     Searcher,
     SearchError,
+    index_folder,
     open_searcher,
     random_hyperplanes,
 )
@@ -399,6 +400,56 @@ def test_a_cache_that_cannot_be_written_is_no_error(vectors, tmp_path, capsys):
     searcher = open_searcher(vectors, tmp_path / "file", kind="hash_buckets", encode=encode)
     assert searcher.search(vectors[:1], 1)[0] == 0
     assert "not kept" in capsys.readouterr().err
+
+
+KEPT = {
+    "scann": searchers.scann,
+    "hash_buckets": searchers.hash_buckets,
+    "ivf_pq": searchers.faiss,
+    "hnsw": searchers.faiss,
+}
+
+
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=needs(kind)) for kind in KEPT])
+def test_a_cache_that_vanishes_while_it_is_written_is_no_error(
+    vectors, kind, tmp_path, capsys, monkeypatch
+):
+    write = index_folder.write_index_folder
+
+    def into_a_lost_folder(folder, kind, write_files, description):
+        def lose_and_write(path):
+            path.rmdir()
+            write_files(path)
+
+        write(folder, kind, lose_and_write, description)
+
+    monkeypatch.setattr(KEPT[kind], "write_index_folder", into_a_lost_folder)
+    settings = IvfPqSettings(n_codebooks=2) if kind == "ivf_pq" else None
+    searcher = open_searcher(vectors, tmp_path, settings, kind, encode)
+    assert searcher.search(vectors[:1], 1)[0] == 0
+    assert "not kept" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_cache_of_something_else_is_no_error(vectors, tmp_path, capsys):
+    (tmp_path / "hash_buckets").mkdir()
+    (tmp_path / "hash_buckets" / "diary.txt").write_text("dear diary")
+    searcher = open_searcher(vectors, tmp_path, kind="hash_buckets", encode=encode)
+    assert searcher.search(vectors[:1], 1)[0] == 0
+    assert "not kept: " in capsys.readouterr().err
+    assert [path.name for path in tmp_path.rglob("*")] == ["hash_buckets", "diary.txt"]
+
+
+def test_a_cache_that_may_not_be_read_is_no_error(vectors, tmp_path, capsys, monkeypatch):
+    hash_buckets(vectors).save(tmp_path / "hash_buckets")
+
+    def forbidden(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(index_folder, "_digest", forbidden)
+    searcher = open_searcher(vectors, tmp_path, kind="hash_buckets", encode=encode)
+    assert searcher.search(vectors[:1], 1)[0] == 0
+    assert "cannot be read" in capsys.readouterr().err
 
 
 def without(monkeypatch, package):

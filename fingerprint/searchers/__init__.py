@@ -85,7 +85,8 @@ def open_searcher(
     "auto" is exact search below 20,000 rows, and where ScaNN is not installed, and ScaNN from there
     on. Every other kind is exact, too, for databases that are too small to build it from, and
     "scann" where that is not installed. An index is kept in ``cache_folder`` and opened again if it
-    is sound, was built from this database and, where settings are given, with them.
+    is sound, was built from this database and, where settings are given, with them. One that cannot
+    be kept serves all the same, and standard error says why it is not kept.
 
     Args:
         vectors: database ``(n, dim)``, float16 or float32, which may be memory-mapped.
@@ -95,8 +96,8 @@ def open_searcher(
         encode: for "hash_buckets": fingerprints ``(m, dim)`` to codes ``(m, n_bits)``.
 
     Raises:
-        SearchError: the database cannot be searched, the subfolder holds something else, the
-            settings are of another kind, or hash buckets are asked for without codes.
+        SearchError: the database cannot be searched, the settings are of another kind, or hash
+            buckets are asked for without codes.
         FaissUnavailableError: FAISS is needed and not installed.
     """
     if kind not in KINDS:
@@ -129,7 +130,8 @@ def open_searcher(
 
 def _load(folder, searcher_class, arguments, settings):
     """The index kept in ``folder``, or None where a new one has to be built."""
-    if folder is None or not folder.exists():
+    # Unlike Path.exists, this answers even where the folder may not be looked into.
+    if folder is None or not os.path.exists(folder):
         return None
     try:
         return searcher_class.load(folder, *arguments, settings)
@@ -146,6 +148,6 @@ def _build(folder, searcher_class, arguments, settings):
     if folder is not None:
         try:
             searcher.save(folder)
-        except OSError as error:
+        except (OSError, SearchError) as error:
             print(f"The search index is not kept: {error}", file=sys.stderr)
     return searcher

@@ -28,7 +28,8 @@ def write_index_folder(
     Args:
         folder: created with its parents; an index that it already holds is replaced.
         kind: of index; only what asks for this kind can read it.
-        write_files: writes the files into the empty folder that it is given.
+        write_files: writes the files into the empty folder that it is given; ScaNN and FAISS
+            raise RuntimeError where they cannot.
         description: JSON-able; ``read_index_folder`` returns it.
 
     Raises:
@@ -43,7 +44,10 @@ def write_index_folder(
     try:
         written = work / "new"
         written.mkdir()
-        write_files(written)
+        try:
+            write_files(written)
+        except RuntimeError as error:
+            raise OSError(str(error)) from error
         manifest = {
             "format": _format(kind),
             "format_version": FORMAT_VERSION,
@@ -62,7 +66,8 @@ def read_index_folder(folder: str | os.PathLike, kind: str) -> dict:
     """Check every file of an index folder of this kind and return its description.
 
     Raises:
-        SearchError: the folder is missing, foreign, damaged or of another format version.
+        SearchError: the folder is missing, foreign, damaged, of another format version, or may not
+            be read.
     """
     folder = pathlib.Path(folder)
     try:
@@ -78,6 +83,15 @@ def read_index_folder(folder: str | os.PathLike, kind: str) -> dict:
             f"{folder} holds {found[0]!r} of format version {found[1]!r}, but this program reads "
             f"{_format(kind)!r} of version {FORMAT_VERSION}; build it again."
         )
+    try:
+        _check_files(folder, digests)
+    except OSError as error:
+        raise SearchError(f"{folder} cannot be read ({error}); build the index again.") from error
+    return description
+
+
+def _check_files(folder, digests):
+    """Refuse a folder of other files than those of these digests by their names."""
     # ScaNN would unpickle a file of a certain name if somebody added it.
     if {path.name for path in folder.iterdir()} != {*digests, MANIFEST}:
         raise SearchError(f"{folder} holds other files than its search index; build it again.")
@@ -85,7 +99,6 @@ def read_index_folder(folder: str | os.PathLike, kind: str) -> dict:
         path = folder / name
         if path.suffix == ".pkl" or not path.is_file() or _digest(path) != digest:
             raise SearchError(f"{path} is damaged or foreign; build the index again.")
-    return description
 
 
 def digest_of_rows(vectors: np.ndarray) -> str:

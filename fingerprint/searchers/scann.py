@@ -244,7 +244,7 @@ class ScannSearcher(Searcher):
             )
         try:
             index = ops.load_searcher(str(folder), assets_backcompat_shim=False)
-        except (ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise SearchError(f"The search index {folder} cannot be loaded: {error}") from error
         return cls(index, *vectors.shape, settings or saved, digest)
 
