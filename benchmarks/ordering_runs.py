@@ -51,8 +51,8 @@ NO_MASK = {"spec_augment.probability": 0.0}
 # 500 batches of 256 are 128,000.
 GROUPS = steps(51, 502)
 ATTENTION = "configs/attention_small.py"
-# A step of attention costs six times as much: four tenths of the pairs.
-ATTENTION_STEPS = steps(64, 400)
+# A step of attention costs six times as much: three tenths of the pairs.
+ATTENTION_STEPS = steps(64, 300)
 RICE = steps(128, ramp=False) | {
     "features.n_mels": 128,
     "encoder.widths": (16, 16, 32, 32, 64, 64, 128, 256),
@@ -108,7 +108,7 @@ TRAININGS = (
     Training("nafp_in_attention", f"{OWN_CONFIGS}/nafp_in_attention_small.py", ATTENTION_STEPS,
              cpu_s_per_step=0.3),
     Training("nafp_in_attention_long", f"{OWN_CONFIGS}/nafp_in_attention_small.py",
-             steps(64, 2_640), seeds=(0,), cpu_s_per_step=0.3),
+             steps(64, 1_980), seeds=(0,), cpu_s_per_step=0.3),
     nafp("rows64", steps(32), 0.16),
     nafp("rows128", steps(64), 0.28),
     nafp("rows32_steps500", steps(16, 500), 0.09, SEEDS),

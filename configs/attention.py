@@ -27,6 +27,8 @@ Where sources disagree, and what is not stated:
 - The code brings waveforms to a peak of 1 and drops segments of low power. Here decibels are
   relative to the loudest bin of each segment, so that the level does not matter, and end 80 dB
   below it, where the code has no floor but that of its numbers.
+- Initial weights of the masks are N(0, 1): sums of that over 96 frames saturate the tanh, and in a
+  few hundred steps the loss does not leave chance (see `attention_small.py`).
 - The ends of a segment are mirrored in the code, by torchaudio's default; here zeros stand there.
 """
 
@@ -58,6 +60,7 @@ def get_config() -> ConfigDict:
             "head_units": 32,
             "attention": True,
             "mask_scale": 100.0,
+            "mask_init_std": 1.0,
         }
     )
     config.loss.temperature = 0.1

@@ -176,6 +176,7 @@ def test_unit_norm_is_that_of_numpy_and_zeros_stay_zeros(rng):
         ("attention", {"embedding_dim": 3}, "embedding_dim is 3, but the last width, 8"),
         ("attention", {"attention": "no"}, "attention is 'no'; choose one of True, False"),
         ("attention", {"mask_scale": 0.0}, "mask_scale is 0.0"),
+        ("attention", {"mask_init_std": -1.0}, "mask_init_std is -1.0"),
         ("transformer", {"n_heads": 3}, "n_heads is 3, but d_model, 16"),
         ("transformer", {"n_layers": 0}, "n_layers is 0"),
         ("transformer", {"tokens": "view"}, "transposed, scrambled"),

@@ -19,15 +19,18 @@ class SpectralTemporalMask(nn.Module):
 
     Attributes:
         scale: The mask's sum over mels and frames; its mean is ``scale / (n_mels * n_frames)``.
+        init_std: Standard deviation of the initial weights; the published 1.0 saturates the tanh
+            over many frames, where gradients are chaotic.
     """
 
     scale: float = 100.0
+    init_std: float = 1.0
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """``(b, n_mels, n_frames, c)`` -> same shape and dtype; computed in float32."""
         _, n_mels, n_frames, channels = x.shape
-        normal = nn.initializers.normal(1.0)
+        normal = nn.initializers.normal(self.init_std)
         over_frames = self.param("over_frames", normal, (n_frames, channels))
         over_mels = self.param("over_mels", normal, (n_mels, channels))
         values = x.astype(jnp.float32)
@@ -50,6 +53,7 @@ class ResidualBlock(nn.Module):
             convolution with the same stride.
         attention: False leaves the masks out, as if they were 1.
         mask_scale: see :class:`SpectralTemporalMask`.
+        mask_init_std: likewise.
         dtype: of the convolutions.
         axis_name: devices over which the statistics of a batch are averaged.
     """
@@ -58,6 +62,7 @@ class ResidualBlock(nn.Module):
     stride: int
     attention: bool
     mask_scale: float
+    mask_init_std: float
     dtype: jnp.dtype
     axis_name: str | None
 
@@ -77,7 +82,9 @@ class ResidualBlock(nn.Module):
         return batch_norm(train, self.axis_name, self.dtype, name)
 
     def _mask(self, x: jax.Array, name: str) -> jax.Array:
-        return SpectralTemporalMask(self.mask_scale, name=name)(x) if self.attention else x
+        if not self.attention:
+            return x
+        return SpectralTemporalMask(self.mask_scale, self.mask_init_std, name=name)(x)
 
 
 class AttentionNetwork(nn.Module):
@@ -92,6 +99,7 @@ class AttentionNetwork(nn.Module):
         head_units: hidden units per dimension of the embedding.
         attention: False leaves the masks out, for the ablation.
         mask_scale: see :class:`SpectralTemporalMask`.
+        mask_init_std: likewise.
         dtype: of the convolutions ("float32" or "bfloat16"); parameters, masks, statistics, head
             and result are float32.
         axis_name: devices over which the statistics of a batch are averaged; None outside of
@@ -106,6 +114,7 @@ class AttentionNetwork(nn.Module):
     head_units: int = 32
     attention: bool = True
     mask_scale: float = 100.0
+    mask_init_std: float = 1.0
     dtype: str = "float32"
     axis_name: str | None = None
 
@@ -116,8 +125,9 @@ class AttentionNetwork(nn.Module):
         require_divisor("embedding_dim", self.embedding_dim, "the last width", self.widths[-1])
         require_choice("attention", self.attention, (True, False))
         require_choice("dtype", self.dtype, DTYPES)
-        if not self.mask_scale > 0:
-            raise ConfigError(f"mask_scale is {self.mask_scale!r}, but it has to be positive.")
+        for name in ("mask_scale", "mask_init_std"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} is {getattr(self, name)!r}, but it has to be positive.")
 
     @nn.compact
     def __call__(self, mels: jax.Array, train: bool = False) -> jax.Array:
@@ -125,12 +135,13 @@ class AttentionNetwork(nn.Module):
         dtype = jnp.dtype(self.dtype)
         x = _conv3x3(self.widths[0], 1, dtype, "conv")(mels[..., None])
         x = nn.relu(batch_norm(train, self.axis_name, dtype, "norm")(x))
+        masks = (self.attention, self.mask_scale, self.mask_init_std)
         for number, width in enumerate(self.widths, start=1):
             stride = 1 if number == 1 else 2
-            x = ResidualBlock(
-                *(width, stride, self.attention, self.mask_scale, dtype, self.axis_name),
-                name=f"block{number}",
-            )(x, train)
+            block = ResidualBlock(
+                *(width, stride, *masks, dtype, self.axis_name), name=f"block{number}"
+            )
+            x = block(x, train)
         # Channels first: a slice of the head holds some channels at every mel and frame.
         x = jnp.moveaxis(x, -1, 1).reshape(x.shape[0], -1).astype(jnp.float32)
         return unit_norm(DivideAndEncode(self.embedding_dim, self.head_units, name="head")(x))
