@@ -5,6 +5,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from encoder_cases import random_variables
 
 from fingerprint.config import check_config, load_config
 from fingerprint.evaluation.answers import Answer, Candidate, write_header
+from fingerprint.evaluation.judging import Truth
 from fingerprint.evaluation.query_sets import QuerySet
 from fingerprint.evaluation.record import write_json
 from fingerprint.experiments import (
@@ -34,6 +36,7 @@ from fingerprint.experiments import (
     training_runs,
 )
 from fingerprint.experiments.figures import Figures, outcome, verdict
+from fingerprint.experiments.shares import Shares
 from fingerprint.experiments.workspace import Workspace
 from fingerprint.features import input_shape
 from fingerprint.model_folder import save_model
@@ -537,3 +540,19 @@ def test_train_py_is_run_and_recorded(audio, config, tmp_path, monkeypatch):
     broken = dataclasses.replace(training, name="broken", overrides={"pairs.n_pairs": 0})
     with pytest.raises(ExperimentError, match=r"ended with status 1: the end of .*log\.txt"):
         training_runs.train(workspace, broken, 0)
+
+
+def test_a_recording_is_the_same_wherever_a_set_names_it_from(monkeypatch, tmp_path):
+    """Noise from elsewhere moves the folder that the paths of a set are relative to."""
+    truth = Truth("x", None, "", None, "7")
+    sets = {
+        "noise": (tmp_path / "audio", dataclasses.replace(truth, track="music/a.wav")),
+        "white": (tmp_path, dataclasses.replace(truth, track="audio/music/a.wav")),
+        "far": (tmp_path, dataclasses.replace(truth, track="/elsewhere/a.wav")),
+    }
+    monkeypatch.setattr(Shares, "_open_set", lambda _, name: SimpleNamespace(root=sets[name][0]))
+    monkeypatch.setattr(Shares, "_read_truths", lambda _, name: {"q": sets[name][1]})
+    shares = Shares(None, None)
+    assert shares.tracks("noise") == shares.tracks("white")
+    assert shares.tracks("noise") == {"7": str(tmp_path / "audio" / "music" / "a.wav")}
+    assert shares.tracks("far") == {"7": "/elsewhere/a.wav"}

@@ -1,6 +1,7 @@
 """What stored answers say about single queries: right or not, by excerpt and condition."""
 
 import functools
+import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -61,8 +62,10 @@ class Shares:
         return dict(zip(keys, flags.tolist(), strict=True))
 
     def tracks(self, queries: str) -> dict[str, str]:
-        """The recording of each excerpt of a set."""
-        return {truth.excerpt: truth.track for truth in self._truths(queries).values()}
+        """The file of the recording of each excerpt of a set; sets name them from other roots."""
+        root = self._set(queries).root
+        truths = self._truths(queries).values()
+        return {truth.excerpt: os.path.join(root, truth.track) for truth in truths}
 
     def answered_seeds(self, name: str, queries: str) -> list[int | None]:
         """The seeds with which a system has answered all queries of a set."""
