@@ -3,8 +3,8 @@
 A query from a recording that the index does not hold has a best candidate too. How good that is
 depends on the query's length and on the size of the index, but most of all on the query itself:
 noise and sparse sounds resemble many tracks a little. So it is not the score that is judged but
-its lead over the rivals, the next five tracks of the same search, of which the median counts: a
-recording that an index holds twice or thrice is no rival of itself.
+its lead over the rivals, the next five tracks of the same search, of which the median counts;
+copies of the recording are no rivals of it, see `rivals`.
 
 The scores of the wrong tracks of one query scatter like normal variables whose mean is the query's
 own and whose deviation depends on its length alone. So the lead in an index of any number of
@@ -116,7 +116,7 @@ class Calibration:
         self,
         score: float,
         n_segments: int,
-        n_rows: int,
+        n_tries: int,
         n_shifts: int,
         rivals: Sequence[float] = (),
         n_tracks: int = 0,
@@ -126,18 +126,18 @@ class Calibration:
         Args:
             score: mean inner product along the best diagonal.
             n_segments: length of the query; values are interpolated over its logarithm.
-            n_rows: fingerprints in the index.
-            n_shifts: at which the query was fingerprinted; each was compared with every row.
-            rivals: scores of the other tracks that the search found, best first; with fewer than
-                five the score is judged by itself.
-            n_tracks: tracks in the index, this one not counted.
+            n_tries: places in the index that the query was compared with.
+            n_shifts: at which it was fingerprinted; each was compared with every place.
+            rivals: scores of the other tracks that the search found, best first, and none of
+                copies; with fewer than five the score is judged by itself.
+            n_tracks: tracks in the index, without this one and its copies.
         """
         if self.n_tracks and len(rivals) >= N_RIVALS:
             lead = score - rivals[N_RIVALS // 2]
             spread = _normal_lead(max(n_tracks, len(rivals))) / _normal_lead(self.n_tracks)
             mean, std = (self._at(name, n_segments) for name in ("lead_mean", "lead_std"))
             return gumbel_tail(lead, mean * spread, std * spread**_STD_EXPONENT)
-        n_times = n_shifts * max(1, n_rows) / self.n_reference_segments
+        n_times = n_shifts * max(1, n_tries) / self.n_reference_segments
         mean, std, growth = (self._at(name, n_segments) for name in _COLUMNS[:3])
         return gumbel_tail(score, mean + growth * math.log(n_times), std)
 

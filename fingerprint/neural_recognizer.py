@@ -20,6 +20,7 @@ from fingerprint.generate import COLUMN, MAX_BATCH_SAMPLES, generate, neural_sto
 from fingerprint.identification import Match, Recognizer
 from fingerprint.model import Fingerprinter
 from fingerprint.offset_refinement import refined_start
+from fingerprint.rivals import MAX_COPIES, split_rivals
 from fingerprint.searchers import Searcher, Settings, open_searcher
 from fingerprint.searchers.candidates import CandidateSearcher
 from fingerprint.store import Store, StoreError
@@ -126,7 +127,7 @@ class NeuralRecognizer(Recognizer):
 
     def _identify(self, samples: np.ndarray, top_k: int) -> tuple[list[Match], float | None]:
         queries = self._embed_shifts(samples)
-        n_tracks = max(top_k, self._rules.shuffled_top, 1 + N_RIVALS)
+        n_tracks = max(top_k, self._rules.shuffled_top, 1 + N_RIVALS + MAX_COPIES)
         found, examined = self._align(queries, n_tracks)
         best = shuffle_top(found, self._rules.shuffled_top, samples)[:top_k]
         query_s = len(samples) / self.sample_rate_hz
@@ -160,23 +161,37 @@ class NeuralRecognizer(Recognizer):
         return ids, float(n_examined.mean()) / searcher.n
 
     def _p_value(self, hypothesis: Hypothesis, found: list[Hypothesis], n_segments: int) -> float:
-        """Judged by its lead over the other tracks that were found.
+        """Judged by its lead over the other tracks that were found, copies of it left out.
 
         Where only a part of the query lies within the track, that part is judged, as a query of
-        its length; the others' scores are of all of it, and no rivals then.
+        its length; the others' scores are of all of it, and no rivals then. Any part of the query
+        could have met the track: it had as many tries as there are starts, overhanging ones too.
         """
         stored = self.fingerprinter.calibration
         calibration = UNCALIBRATED if stored is None else Calibration.from_dict(stored)
-        is_whole = hypothesis.n_overlapping == n_segments
-        others = (each.score for each in found if each.track != hypothesis.track)
+        n_tries, rivals, n_others = self.store.n_rows, [], len(self.tracks) - 1
+        if hypothesis.n_overlapping < n_segments:
+            n_tries += len(self.tracks) * (n_segments - 1)
+        else:
+            rivals, copies = split_rivals(
+                hypothesis, found, self._rules.n_shifts, n_segments, self._rows_of
+            )
+            n_others -= len(copies)
+            # In a small index up to two copies may stand in: the median is a rival's score still.
+            rivals = (rivals + copies[: N_RIVALS // 2])[:N_RIVALS]
         return calibration.p_value(
             hypothesis.score * n_segments / hypothesis.n_overlapping,
             hypothesis.n_overlapping,
-            self.store.n_rows,
+            n_tries,
             self._rules.n_shifts,
-            rivals=sorted(others, reverse=True) if is_whole else (),
-            n_tracks=len(self.tracks) - 1,
+            rivals=sorted((each.score for each in rivals), reverse=True),
+            n_tracks=n_others,
         )
+
+    def _rows_of(self, track: int) -> np.ndarray:
+        """The stored fingerprints ``(n, d)`` of a track, by its number."""
+        first = self.tracks[track].first_row
+        return np.asarray(self.store.column(COLUMN))[first : first + self.tracks[track].n_rows]
 
     def _shift_samples(self) -> list[int]:
         """Fractions of a hop, so that one of them starts nearly where a reference segment does."""
@@ -212,8 +227,7 @@ class NeuralRecognizer(Recognizer):
         query_s: float,
     ) -> Match:
         track = self.tracks[hypothesis.track]
-        rows = slice(track.first_row, track.first_row + track.n_rows)
-        start = refined_start(hypothesis, queries, self.store.column(COLUMN)[rows])
+        start = refined_start(hypothesis, queries, self._rows_of(hypothesis.track))
         start_s = float(self.fingerprinter.grid.start_s(start))
         p_value = self._p_value(hypothesis, found, queries.shape[1])
         return Match.placed(

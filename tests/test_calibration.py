@@ -71,7 +71,7 @@ def test_a_lead_is_evidence_whatever_the_score(fitted):
     assert p == sorted(p, reverse=True)
 
 
-def test_a_recording_that_is_there_thrice_is_no_rival_of_itself(fitted):
+def test_two_rivals_as_good_as_the_candidate_leave_its_lead(fitted):
     alone = fitted.p_value(0.6, 9, 10_000, 1, [0.2, 0.2, 0.2, 0.2, 0.2], 50)
     thrice = fitted.p_value(0.6, 9, 10_000, 1, [0.6, 0.6, 0.2, 0.2, 0.2], 50)
     assert thrice == alone < 1e-3
