@@ -14,9 +14,9 @@ has p = i j w / T at most. The product q of k such p-values has the p-value (Fis
 
     q (1 + x + x^2 / 2! + ... + x^(k-1) / (k-1)!),  x = -ln q
 
-which is q (1 - ln q) for two. Of all these the smallest counts. In a short index any two places
-may agree: where the weaker method and the agreement are nothing together, at the 5 % level, each
-method stands alone.
+which is q (1 - ln q) for two. Of all these the smallest counts, whichever method the place is
+from. In a short index any two places may agree: where the weaker method and the agreement are
+nothing together, at the 5 % level, each method stands alone.
 
 So a track that is second for both may come before two that are first for one, and two that are
 unsure may be sure together.
@@ -26,8 +26,9 @@ landmarks most of all, which are 1 for many a right track. Among candidates of w
 a cautious method would be outvoted by a wrong candidate of the other. So what orders them is what
 is likely: a count is judged by its lead over the next five tracks of the same search, as the score
 of a network is (`calibration`), and where methods agree their evidence and that of the agreement
-add up. All is computed with logarithms: the best candidates have p-values that
-are far below what 1 less a confidence can express.
+add up. A recording that an index holds many times has no lead over itself: what is likely is
+never less than what the p-value says. All is computed with logarithms: the best candidates have
+p-values that are far below what 1 less a confidence can express.
 
 R. A. Fisher, Statistical Methods for Research Workers, 4th edition, 1932, section 21.1.
 """
@@ -117,7 +118,8 @@ def _log_likely(matches: Sequence[Match], *, is_count: bool) -> list[float]:
         rivals = [other.score for other in (*matches[:place], *matches[place + 1 :])]
         typical = statistics.median(rivals[:N_RIVALS])
         lead = (match.score - typical) / math.sqrt(max(1.0, typical))
-        logs.append(math.log(max(_SMALLEST_P_VALUE, gumbel_tail(lead, *_COUNT_LEAD))))
+        log_lead = math.log(max(_SMALLEST_P_VALUE, gumbel_tail(lead, *_COUNT_LEAD)))
+        logs.append(min(log_lead, _log_p(match)))
     return logs
 
 
@@ -127,7 +129,7 @@ def _evidence(
     """The logarithm of the p-value of a track, what orders it, and who found it at one place."""
     alone = {name: _log_p(each.match) for name, each in candidates.items()}
     best = min(candidates, key=lambda name: (candidates[name].log_likely, alone[name]))
-    log_p = min(0.0, math.log(n_methods) + alone[best])
+    log_p = min(0.0, math.log(n_methods) + min(alone.values()))
     of_one = log_p, candidates[best].log_likely, (best,)
     starts_s = [c.match.reference_start_s - c.match.query_start_s for c in candidates.values()]
     if len(candidates) < 2 or max(starts_s) - min(starts_s) > SAME_PLACE_S:
@@ -147,7 +149,8 @@ def _fused(
     return dataclasses.replace(
         candidates[methods[-1]].match,
         score=-log_likely / math.log(10) + 0.0,
-        confidence=-math.expm1(log_p),
+        # Adding 0.0 turns -0.0 into 0.0.
+        confidence=-math.expm1(log_p) + 0.0,
         found_by=tuple(methods),
         p_value=math.exp(log_p),
     )

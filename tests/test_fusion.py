@@ -53,7 +53,7 @@ def test_one_method_alone_counts_twice():
     assert match.found_by == ("neural",)
     assert match.score == pytest.approx(4.0)
     (match,) = fused([], [candidate("a", 0.8)])
-    assert (match.confidence, match.found_by) == (0.0, ("landmarks",))
+    assert (repr(match.confidence), match.found_by) == ("0.0", ("landmarks",))
     assert match.score == pytest.approx(-math.log10(0.8))
 
 
@@ -154,3 +154,21 @@ def test_few_counts_have_no_lead():
     few = [counted("right", 30.0, 0.2), *(counted(f"x{i}", 2.0) for i in range(4))]
     first, *_ = fused([candidate("wrong", 0.05)], few)
     assert first.track == "wrong"
+
+
+def test_many_copies_are_no_less_likely_than_their_p_values():
+    """Of six copies none leads the others, and yet each is found beyond doubt."""
+    copies = [counted(f"copy{i}", 200.0 - i, 1e-40) for i in range(6)]
+    wrong = [candidate("wrong", 1e-3), *(candidate(f"copy{i}", 0.9) for i in range(6))]
+    matches = fused(wrong, [*copies, counted("wrong", 8.0)], top_k=7)
+    assert named(matches) == [*(f"copy{i}" for i in range(6)), "wrong"]
+    assert all("landmarks" in match.found_by for match in matches[:6])
+
+
+def test_of_a_track_the_smallest_p_value_counts_whoever_says_where_it_is():
+    """A cautious count leads by so much that its place is taken; the other method is sure."""
+    counts = [counted("right", 30.0, 1.0), *(counted(f"x{i}", 3.0) for i in range(6))]
+    first, *_ = fused([candidate("right", 1e-4, 90.0)], counts)
+    assert (first.track, first.reference_start_s, first.found_by) == ("right", 10.0, ("landmarks",))
+    assert first.p_value == pytest.approx(2e-4)
+    assert first.confidence == pytest.approx(1 - 2e-4)
