@@ -201,7 +201,7 @@ class Recognizer(abc.ABC):
             raise FingerprintError(
                 f"min_confidence is {min_confidence}, but it has to be a probability, from 0 to 1."
             )
-        rate_hz = sample_rate_hz or self.sample_rate_hz
+        rate_hz = self.sample_rate_hz if sample_rate_hz is None else sample_rate_hz
         beginning = np.atleast_1d(samples)[: round(MAX_QUERY_S * rate_hz)]
         samples = from_array(beginning, rate_hz, self.sample_rate_hz)
         if not self.store.n_rows:

@@ -51,8 +51,6 @@ class LandmarkMatch:
             where the query starts before the track.
         n_aligned: distinct reference landmarks that hits of this offset lie on.
         n_hits: hits on the track at any offset.
-        first_query_frame: query frame of the first aligned hit.
-        last_query_frame: query frame of the last.
         p_value: how many offsets of all tracks would do as well by chance, at most 1.
     """
 
@@ -60,8 +58,6 @@ class LandmarkMatch:
     offset_frames: int
     n_aligned: int
     n_hits: int
-    first_query_frame: int
-    last_query_frame: int
     p_value: float
 
 
@@ -105,8 +101,6 @@ class LandmarkIndex(InvertedIndex):
                     offset_frames=offset - _ZERO_OFFSET,
                     n_aligned=len(np.unique(rows[aligned])),
                     n_hits=int(n_hits[track]),
-                    first_query_frame=int(query_frames[aligned].min()),
-                    last_query_frame=int(query_frames[aligned].max()),
                     p_value=self._p_value(
                         n_frames,
                         int(n_hits[track]) - _evident(len(aligned)),

@@ -21,7 +21,6 @@ from fingerprint.searchers.hash_codes import buckets_of, principal_directions, p
 from fingerprint.searchers.lsh import (
     choose_settings,
     collision_probability,
-    found_probability,
     settings_for,
 )
 from fingerprint.searchers.probing import cheapest_changes, concatenated_ranges
@@ -303,6 +302,12 @@ def test_the_collision_probability_agrees_with_monte_carlo(rng, distance, width)
     offset = rng.uniform(0, width, n)
     same = np.floor((point + offset) / width) == np.floor((moved + offset) / width)
     assert collision_probability(distance, width) == pytest.approx(same.mean(), abs=0.01)
+
+
+def found_probability(distance, settings):
+    """That a row at ``distance`` shares a cell in one of L tables, 1 - (1 - p^k)^L."""
+    same_key = collision_probability(distance, settings.width) ** settings.n_projections
+    return 1 - (1 - same_key) ** settings.n_tables
 
 
 def test_the_index_finds_as_many_as_the_formula_says(rng):

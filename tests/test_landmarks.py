@@ -253,7 +253,6 @@ def test_a_planted_query_is_found_at_its_second(settings):
     assert abs(best.offset_frames * settings.hop_s - 7.317) <= settings.hop_s
     assert best.n_aligned >= settings.min_aligned
     assert best.p_value <= 0.001
-    assert 0 <= best.first_query_frame < best.last_query_frame < 6 / settings.hop_s
 
 
 def test_a_query_may_begin_before_the_track():
@@ -263,7 +262,6 @@ def test_a_query_may_begin_before_the_track():
     best = match(build_index(tracks, DEFAULT), query, DEFAULT)[0]
     assert best.track_index == 1
     assert abs(best.offset_frames * DEFAULT.hop_s + 3.0) <= DEFAULT.hop_s
-    assert best.first_query_frame * DEFAULT.hop_s > 2.8
 
 
 def brute_force_match(references, query, window):

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import scipy.stats
 import soundfile
 from recognizer_cases import RATE_HZ, WaveformFingerprinter, write_model
 
@@ -211,6 +212,11 @@ def test_what_is_no_audio_is_refused(index, samples):
         open_recognizer(index).identify(samples)
 
 
+def test_a_sample_rate_of_zero_is_refused(index, audio):
+    with pytest.raises(AudioError, match="sample rate of 0"):
+        open_recognizer(index).identify(audio[0], sample_rate_hz=0)
+
+
 def test_top_k_has_to_be_positive(index, audio):
     with pytest.raises(FingerprintError, match="top_k is 0"):
         open_recognizer(index).identify(audio[0], 0)
@@ -376,6 +382,82 @@ def test_the_verdict_is_on_the_part_of_a_query_within_the_track(indexes, audio, 
     assert answer.matches[0].score < 0.5
     assert answer.matches[0].track == str(music / "1.wav")
     assert answer.matches[0].query_start_s == pytest.approx(8.0, abs=0.05)
+
+
+# Only a lead makes a match; a score by itself, whatever it is, does not.
+LEADS_ALONE = {
+    "n_segments": [1],
+    "score_mean": [1.5],
+    "score_std": [0.3],
+    "score_growth": [0.1],
+    "lead_mean": [0.1],
+    "lead_std": [0.05],
+    "n_reference_segments": 500,
+    "n_tracks": 29,
+}
+
+
+@pytest.mark.parametrize("n_copies", range(2, 9))
+def test_copies_of_a_recording_do_not_spoil_its_lead(
+    indexes, audio, music, tmp_path, monkeypatch, n_copies
+):
+    monkeypatch.setattr(WaveformFingerprinter, "calibration", LEADS_ALONE)
+    index = shutil.copytree(indexes / "neural", tmp_path / "i")
+    clip = audio[1][4 * RATE_HZ : 9 * RATE_HZ]
+    alone = open_recognizer(index).identify(clip, sample_rate_hz=RATE_HZ)
+    copies = [str(music / "1.wav")]
+    for i in range(1, n_copies):
+        copies.append(str(tmp_path / f"{i}.wav"))
+        # Each is cut by another number of hops and another gain.
+        beginning = i * RATE_HZ // 2
+        soundfile.write(copies[-1], audio[1][beginning:] / i, RATE_HZ, subtype="FLOAT")
+    recognizer = open_recognizer(index)
+    recognizer.add_files(copies[1:], progress=False)
+    answer = recognizer.identify(clip, n_copies, sample_rate_hz=RATE_HZ)
+    assert {match.track for match in answer.matches} == set(copies)
+    assert answer.verdict == alone.verdict == "match"
+    for match in answer.matches:
+        assert match.confidence == pytest.approx(alone.confidence, abs=1e-6)
+
+
+def test_where_few_others_are_left_copies_stand_in(indexes, audio, music, tmp_path, monkeypatch):
+    """Three others and two copies are five, of which an other is the median."""
+    monkeypatch.setattr(WaveformFingerprinter, "calibration", LEADS_ALONE)
+    recognizer = open_recognizer(shutil.copytree(indexes / "neural", tmp_path / "i"))
+    recognizer.remove([str(music / "4.wav"), str(music / "5.wav")])
+    clip = audio[1][4 * RATE_HZ : 9 * RATE_HZ]
+    assert recognizer.identify(clip, sample_rate_hz=RATE_HZ).verdict == "no_match"
+    for name in ("a.wav", "b.wav"):
+        shutil.copy(music / "1.wav", tmp_path / name)
+    recognizer.add_files([tmp_path / "a.wav", tmp_path / "b.wav"], progress=False)
+    assert recognizer.identify(clip, sample_rate_hz=RATE_HZ).verdict == "match"
+
+
+def test_a_short_track_in_a_long_query_had_as_many_tries(audio, tmp_path, monkeypatch, rng):
+    """The same two seconds fit by chance the more easily the more there is around them."""
+    calibration = LEADS_ALONE | {"score_mean": [0.5], "score_std": [0.1]}
+    monkeypatch.setattr(WaveformFingerprinter, "calibration", calibration)
+    model = write_model(tmp_path / "model", identity="one")
+    recognizer = NeuralRecognizer.create(tmp_path / "i", model)
+    for i, samples in enumerate(audio):
+        soundfile.write(tmp_path / f"{i}.wav", samples[: 2 * RATE_HZ], RATE_HZ, subtype="FLOAT")
+    recognizer.add_files([tmp_path / f"{i}.wav" for i in range(N_TRACKS)], progress=False)
+
+    def p_value(noise_s):
+        noise = 0.1 * rng.normal(size=noise_s * RATE_HZ)
+        query = np.r_[noise, audio[1][: 2 * RATE_HZ]]
+        (best,) = recognizer.identify(query, 1, sample_rate_hz=RATE_HZ).matches
+        assert best.track == str(tmp_path / "1.wav")
+        assert best.query_start_s == pytest.approx(noise_s, abs=0.05)
+        return best.p_value
+
+    # Tracks have three rows, and a query of n seconds 2 n - 1 segments.
+    n_places = {noise_s: N_TRACKS * (3 + 2 * (noise_s + 2) - 2) for noise_s in (4, 40)}
+    scale = 0.1 * np.sqrt(6) / np.pi
+    growth = {noise_s: 0.1 * np.log(4 * n / 500) for noise_s, n in n_places.items()}
+    for noise_s, grown in growth.items():
+        expected = scipy.stats.gumbel_r.sf(1.0, 0.5 + grown - np.euler_gamma * scale, scale)
+        assert p_value(noise_s) == pytest.approx(expected, rel=1e-2)
 
 
 def test_silence_in_a_query_speaks_for_no_track(indexes, audio, music, tmp_path, model_folder):

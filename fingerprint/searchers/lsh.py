@@ -154,12 +154,6 @@ def collision_probability(distance: np.ndarray, width: float) -> np.ndarray:
     return _erf(ratio / math.sqrt(2)) - math.sqrt(2 / math.pi) / ratio * beside
 
 
-def found_probability(distance: np.ndarray, settings: LshSettings) -> np.ndarray:
-    """That a row at ``distance`` is a candidate, 1 - (1 - p^k)^L, of single-probe search."""
-    same_key = collision_probability(distance, settings.width) ** settings.n_projections
-    return _in_some_table(same_key, settings.n_tables)
-
-
 def choose_settings(
     neighbour_distances: np.ndarray,
     other_distances: np.ndarray,
