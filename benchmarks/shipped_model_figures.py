@@ -117,7 +117,10 @@ def _comparisons(
         others = [max(own, key=lambda preset: sum(flags[preset].values()))] if own else []
         others += [NAFP] if NAFP in flags else []
         for system, other in itertools.product(flags, others):
-            compared = metrics.compare(flags[system], flags[other]) if system != other else None
+            # The others are compared among themselves once.
+            if system == other or (system, other) == tuple(others):
+                continue
+            compared = metrics.compare(flags[system], flags[other])
             if compared is not None:
                 keys = {"set": wanted.name, "duration_s": duration_s}
                 yield keys | {"first": system, "second": other} | compared
