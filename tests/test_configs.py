@@ -191,7 +191,7 @@ def differences(first, second, prefix=""):
         (
             "attention_small",
             "attention",
-            {"encoder.widths", "pairs.n_pairs", "augmentation.ramp"},
+            {"encoder.widths", "encoder.mask_init_std", "pairs.n_pairs", "augmentation.ramp"},
         ),
         (
             "balanced_hash_small",
