@@ -165,7 +165,7 @@ CODES = Experiment(
     source=f"{HASHING}: 2.3 to 2.4 times fewer; 1.9 by the count of FlowHash.",
     design="A head of 10 bits, trained for 400 steps on the frozen `base` of the same seed, "
     "against as many random hyperplanes with the same probing (means of five draws), and "
-    "p-stable LSH with settings chosen on other queries. Recall of the row that exact "
+    "p-stable LSH with settings chosen on other recordings. Recall of the row that exact "
     "search finds, over all segments of the queries. `python benchmarks/candidates.py` "
     "draws the curves. Principal directions of the database, which need no training, show "
     "what a trained head adds. Each figure is of one seed; they have no interval.",

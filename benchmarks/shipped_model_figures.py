@@ -89,15 +89,15 @@ def _row(wanted: Set, system: str, group: Sequence[Judgement]) -> Row:
     known = [each for each in group if each.answerable]
     unknown = [each for each in group if not each.answerable]
     hits = metrics.hits(known, TOLERANCES)
-    has_start = hits["top1"] & ("exact" in hits)
-    starts = hits["exact"][has_start] if "exact" in hits else np.zeros(0, bool)
+    # Where no start is known, none is counted.
+    starts = {i: hits["exact"][i] for i in np.flatnonzero(hits["top1"])} if "exact" in hits else {}
     row = {
         "set": wanted.name,
         "title": wanted.title,
         "system": system,
         "duration_s": group[0].duration_s,
         **metrics.shares({name: hits[name] for name in ("top1", *VERDICTS[:2])}, known),
-        **metrics.shares({"start": starts}, [known[i] for i in np.flatnonzero(has_start)]),
+        **metrics.shares({"start": np.array([*starts.values()], bool)}, [known[i] for i in starts]),
         **metrics.shares({"false_alarm": np.array([e.matched for e in unknown], bool)}, unknown),
     }
     cpu_s = [each.cpu_s for each in group if each.cpu_s is not None]

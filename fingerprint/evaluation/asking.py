@@ -60,14 +60,19 @@ class System:
         """Whom to ask."""
         return open_recognizer(self._index_dir, searcher=self._searcher)
 
-    def track_paths(self) -> dict[str, str]:
+    def track_paths(self) -> Mapping[str, str]:
         """The file of each track, by the track's name."""
-        return {t.name: os.path.realpath(t.resolved_path or t.name) for t in self.tracks}
+        return self._path_of
 
     def reference_paths(self) -> set[str]:
         """Files of the tracks that can be a right answer; distractors never are."""
         path_of = self.track_paths()
         return {path_of[track.name] for track in self.tracks if not is_distractor(track)}
+
+    @functools.cached_property
+    def _path_of(self) -> Mapping[str, str]:
+        # Links are looked up on the disk for each track; several steps of a run need the result.
+        return {t.name: os.path.realpath(t.resolved_path or t.name) for t in self.tracks}
 
 
 def ask(

@@ -1,10 +1,9 @@
 """Answers of other programs, from a plain CSV table: judged under the same protocols as ours."""
 
 import csv
-import dataclasses
 import math
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 
 from fingerprint.evaluation.answers import (
@@ -101,34 +100,30 @@ def _candidate(row: Mapping[str, str], track: str, default_score: float, where: 
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Names:
-    """How recordings are called: ``names`` in answers, and those by every unique ``spelling``."""
+def _names_of_tracks(queries: QuerySet) -> dict[str, str]:
+    """Names of the recordings in answers, by every spelling that one of them has alone.
 
-    names: Collection[str]
-    by_spelling: Mapping[str, str]
-
-
-def _names_of_tracks(queries: QuerySet) -> _Names:
-    """Spellings are the ends of a recording's path, and its file name without the suffix."""
+    Spellings are the ends of a recording's path, and its file name without the suffix. A name
+    stands for itself, whatever else ends with it.
+    """
     names: dict[str, set[str]] = {}
     for track in {truth.track for truth in queries.truths()} - {None}:
         name = name_of(track, queries.root)
         for spelling in {track, name, Path(track).stem, *_ends(track), *_ends(name)}:
             names.setdefault(spelling, set()).add(name)
     unique = {spelling: min(found) for spelling, found in names.items() if len(found) == 1}
-    return _Names(set().union(*names.values()), unique)
+    return unique | {name: name for found in names.values() for name in found}
 
 
-def _recording(cell: str, known: _Names) -> str | None:
+def _recording(cell: str, names: Mapping[str, str]) -> str | None:
     """The recording that a cell names, None if there is no such recording.
 
     Of a path in another place the end has to be the whole name: files of two albums are both
     called 01.flac.
     """
-    if cell in known.by_spelling:
-        return known.by_spelling[cell]
-    return next((end for end in _ends(cell) if end in known.names), None)
+    if cell in names:
+        return names[cell]
+    return next((end for end in _ends(cell) if names.get(end) == end), None)
 
 
 def _ends(path: str) -> list[str]:
