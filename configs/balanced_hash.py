@@ -10,7 +10,7 @@ balanced buckets, 2.4 times as fast as 44.8 / 73.8 / 82.0 % with LSH; NAFP with 
 58.9 %. Front-end, degradations, optimiser and search are those of `attention.py`.
 
     head alone, on a trained network   --config.hash.train_encoder=False
-                                       --config.hash.initial_model=DIR/model
+                                       --config.training.initial_model=DIR/model
     index and search with its buckets  --searcher hash_buckets
 
 What it costs (`fingerprint describe configs/balanced_hash.py`): 7,716,352 parameters of the encoder
@@ -68,7 +68,6 @@ def get_config() -> ConfigDict:
             "assignment": "mean",
             "assignment_loss": "cross_entropy",
             "weights": (1.0, 1.0, 1.0),  # contrastive, contrastive of codes, assignment
-            "initial_model": "",
             "train_encoder": True,
         }
     )

@@ -157,6 +157,9 @@ def get_config() -> ConfigDict:
 
     config.training = ConfigDict(
         {
+            # Folder of the model whose parameters are the first ones, or "default", that of the
+            # package; empty: random parameters.
+            "initial_model": "",
             "n_steps": 184_300,  # 100 passes over 10,000 clips of 30 s, as published
             "dtype": "float32",  # or "bfloat16"; statistics, norms and logits stay float32
             # Pairs per device whose activations are held at once (GradCache); 0: all of them.

@@ -1,7 +1,7 @@
 """Balanced hash codes for a trained `nafp_small`, whose fingerprints stay as they are.
 
     python train.py --config=configs/nafp_small_hash.py --workdir=DIR --config.data.root=AUDIO \
-        --config.hash.initial_model=results/nafp_small/model
+        --config.training.initial_model=results/nafp_small/model
 
 The head of `balanced_hash.py` alone, on a frozen encoder: the model that comes out has the
 fingerprints, and the identity, of the one it starts from, and `--searcher hash_buckets` works with

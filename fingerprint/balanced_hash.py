@@ -81,7 +81,6 @@ class BalancedHash:
             each code, of which the other is then pulled there ("swapped", as SwAV does).
         assignment_loss: L_r as "cross_entropy", or "as_printed" on the poster, without logarithm.
         weights: Of L_c, L_h and L_r.
-        initial_model: Folder of the model to start from; empty: random parameters.
         train_encoder: False trains the head alone, on a frozen encoder.
     """
 
@@ -94,7 +93,6 @@ class BalancedHash:
     assignment: str = "mean"
     assignment_loss: str = "cross_entropy"
     weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    initial_model: str = ""
     train_encoder: bool = True
 
     @property
@@ -280,7 +278,6 @@ def _check_settings(settings: BalancedHash) -> None:
         "three numbers from 0 for L_c, L_h and L_r, of which the last two are not both 0",
     )
     require(isinstance(settings.train_encoder, bool), "train_encoder", "True or False")
-    require(isinstance(settings.initial_model, str), "initial_model", "a path, or empty")
 
 
 def _is_number(value: object) -> bool:

@@ -112,6 +112,11 @@ def check_config(config: ConfigDict) -> None:
                 f"{key} is {_value(config, key)!r}; choose one of {', '.join(choices)}."
             )
     _check_optional_sections(config)
+    if not isinstance(config.training.initial_model, str):
+        raise ConfigError(
+            f"training.initial_model is {config.training.initial_model!r}, but it has to be a "
+            "model folder, or empty."
+        )
     for step, name in _LOGARITHMIC_RANGES:
         section = config.augmentation.get(step)
         if section is not None and not 0 < section[name][0] <= section[name][1]:
@@ -130,11 +135,14 @@ def with_defaults(config: ConfigDict) -> ConfigDict:
     """A configuration of an earlier version, with the values of ``configs/nafp.py`` that it lacks.
 
     They do what earlier versions did. A step of the augmentation that is missing was left out,
-    and stays so.
+    and stays so. What had another name then gets its present one.
     """
     from fingerprint_configs import nafp
 
     filled = _filled(config, nafp.get_config())
+    if "initial_model" in (filled.get("hash") or {}):
+        filled["hash"] = dict(filled["hash"])
+        filled["training"]["initial_model"] = filled["hash"].pop("initial_model")
     hole_fraction = filled["spec_augment"].pop("hole_fraction", None)
     if hole_fraction is not None:
         filled["spec_augment"] |= {

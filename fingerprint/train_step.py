@@ -19,6 +19,7 @@ from fingerprint.model_folder import load_encoder
 from fingerprint.objective import build_l2, build_objective
 from fingerprint.optimizers import build_optimizer
 from fingerprint.parallel import DEVICE_AXIS, pairs_per_device
+from fingerprint.pretrained import find_model
 
 
 class TrainState(NamedTuple):
@@ -55,7 +56,7 @@ class TrainState(NamedTuple):
 def initial_state(config: ConfigDict) -> TrainState:
     """The state before the first step, a function of the configuration alone.
 
-    The encoder starts from the model folder ``config.hash.initial_model`` where that is given.
+    The encoder starts from the model ``config.training.initial_model`` where that is given.
 
     Raises:
         ConfigError: the encoder is to stay as it is, but none is given.
@@ -81,19 +82,19 @@ def initial_state(config: ConfigDict) -> TrainState:
 
 
 def given_encoder(config: ConfigDict) -> dict | None:
-    """Variables of the encoder that ``config.hash.initial_model`` holds; None without one.
+    """Variables of the encoder of ``config.training.initial_model``; None without one.
 
     Raises:
         ConfigError: the encoder is to stay as it is, but none is given.
         ModelError: as `initial_state`.
     """
-    folder = "" if config.hash is None else build_hash(config.hash).initial_model
-    if not (folder or _trains_encoder(config)):
+    model = config.training.initial_model
+    if not (model or _trains_encoder(config)):
         raise ConfigError(
             "hash.train_encoder is False, which trains the head of a finished encoder: name its "
-            "model folder as hash.initial_model."
+            "model folder as training.initial_model."
         )
-    return load_encoder(folder, config) if folder else None
+    return load_encoder(find_model(model), config) if model else None
 
 
 def _initial_encoder(config: ConfigDict, key: jax.Array) -> Mapping:

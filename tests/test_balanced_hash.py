@@ -1,5 +1,3 @@
-import dataclasses
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -311,8 +309,6 @@ def test_defaults_and_lists_of_json_are_understood():
     assert settings == BalancedHash(n_bits=10, weights=(1.0, 2.0, 3.0))
     assert settings.contrastive_weight == 1.0
     assert isinstance(settings.head(), nn.Module)
-    frozen = build_hash({"n_bits": 10, "initial_model": "model", "train_encoder": False})
-    assert dataclasses.asdict(frozen)["initial_model"] == "model"
 
 
 @pytest.mark.parametrize(
@@ -334,7 +330,6 @@ def test_defaults_and_lists_of_json_are_understood():
         ({"weights": (1.0, -1.0, 1.0)}, "weights is"),
         ({"weights": (1.0, 0.0, 0.0)}, "not both 0"),
         ({"train_encoder": "no"}, "train_encoder is 'no'"),
-        ({"initial_model": 3}, "initial_model is 3"),
         ({"centroids": 3}, "hash.centroids is not a setting"),
     ],
 )

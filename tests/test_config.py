@@ -196,6 +196,23 @@ def test_what_an_earlier_configuration_lacks_is_filled_in(config):
     check_config(with_defaults(earlier))
 
 
+def test_a_model_to_start_from_was_named_beside_the_hash_head_once(config):
+    earlier = nafp.get_config()
+    del earlier.training["initial_model"]
+    earlier.hash = ConfigDict({"n_bits": 8, "initial_model": "runs/x/model"})
+    config.hash = ConfigDict({"n_bits": 8})
+    config.training.initial_model = "runs/x/model"
+    assert with_defaults(earlier).to_dict() == config.to_dict()
+    assert earlier.hash.initial_model == "runs/x/model"
+
+
+def test_a_model_to_start_from_is_a_name(config):
+    with config.training.ignore_type():
+        config.training.initial_model = 3
+    with pytest.raises(ConfigError, match=r"initial_model is 3, but it has to be a model"):
+        check_config(config)
+
+
 def test_a_step_of_the_augmentation_that_was_left_out_stays_out(config):
     del config.augmentation["room"]
     config.augmentation.device = None

@@ -149,8 +149,7 @@ def test_the_hash_head_of_the_paper_and_on_a_frozen_encoder():
     config = read("balanced_hash")
     facts = describe(config)
     assert facts["parameters"] - facts["encoder_parameters"] == 75_280
-    frozen = read("balanced_hash", hash__train_encoder="False", hash__initial_model="runs/x/model")
-    assert not build_hash(frozen.hash).train_encoder
+    assert not build_hash(read("balanced_hash", hash__train_encoder="False").hash).train_encoder
     small = read("balanced_hash_small").hash
     assert small.queue_rows >= 4 * 2**small.n_bits
 

@@ -259,7 +259,8 @@ def test_a_hash_head_is_trained_on_a_frozen_encoder(trained, music, tmp_path):
     model = trained("balanced_hash", config) / "model"
     frozen = copy.deepcopy(config)
     frozen.seed = 1
-    frozen.hash.update(initial_model=str(model), train_encoder=False)
+    frozen.hash.train_encoder = False
+    frozen.training.initial_model = str(model)
     workdir = trained("frozen encoder", frozen)
     assert Fingerprinter.load(workdir / "model").identity == Fingerprinter.load(model).identity
     losses = logged(workdir, "loss")

@@ -24,10 +24,11 @@ TRANSFORMER = {
 HASH = {"n_bits": 4, "hidden_units": 8, "queue_rows": 32, "weights": (0.5, 2.0, 3.0)}
 
 
-def changed(**sections):
+def changed(initial_model="", **sections):
     """The tiny configuration with whole sections put in place of its own."""
     config = tiny_config()
     config.features.hop_length = 64
+    config.training.initial_model = str(initial_model)
     for name, values in sections.items():
         config[name] = ConfigDict(values) if isinstance(values, dict) else values
     return config
@@ -240,7 +241,8 @@ def encoder_folder(tmp_path_factory):
 def test_a_frozen_encoder_stays_as_it_is_while_its_head_learns(encoder_folder):
     config = changed(
         encoder=TRANSFORMER,
-        hash=HASH | {"initial_model": str(encoder_folder), "train_encoder": False},
+        hash=HASH | {"train_encoder": False},
+        initial_model=encoder_folder,
     )
     config.optimizer.weight_decay = 0.1
     config.training.grad_cache_pairs = 1
@@ -259,14 +261,15 @@ def test_a_frozen_encoder_stays_as_it_is_while_its_head_learns(encoder_folder):
 
 def test_a_frozen_encoder_has_to_be_given():
     config = changed(encoder=TRANSFORMER, hash=HASH | {"train_encoder": False})
-    with pytest.raises(ConfigError, match=r"name its model folder as hash\.initial_model"):
+    with pytest.raises(ConfigError, match=r"name its model folder as training\.initial_model"):
         initial_state(config)
 
 
-def test_training_goes_on_from_a_model(encoder_folder):
-    config = changed(encoder=TRANSFORMER, hash=HASH | {"initial_model": str(encoder_folder)})
+@pytest.mark.parametrize("section", [HASH, None])
+def test_training_goes_on_from_a_model(encoder_folder, section):
+    config = changed(encoder=TRANSFORMER, hash=section, initial_model=encoder_folder)
     state, _, grads = first_step(config, make_batch(0, config.pairs.n_pairs))
-    assert set(grads) == {"encoder", "hash_head"}
+    assert set(grads) == {"encoder"} | ({"hash_head"} if section else set())
     given = Fingerprinter.load(encoder_folder)._variables
     kernel, begun = (v["params"]["out"]["kernel"] for v in (state.encoder_variables(), given))
     assert 0 < np.abs(kernel - begun).max() < 0.01
@@ -277,7 +280,7 @@ def test_training_goes_on_from_a_model(encoder_folder):
     [("features", "f_min_hz", 200.0), ("segment", "hop_s", 0.25), ("encoder", "n_layers", 2)],
 )
 def test_a_model_that_sees_something_else_is_no_beginning(encoder_folder, section, key, value):
-    config = changed(encoder=TRANSFORMER, hash=HASH | {"initial_model": str(encoder_folder)})
+    config = changed(encoder=TRANSFORMER, initial_model=encoder_folder)
     config[section][key] = value
     with pytest.raises(ModelError, match=rf"{section} is .*{key}.*was trained with"):
         initial_state(config)

@@ -180,7 +180,8 @@ def test_batch_statistics_and_queue_are_resumed_too(coded_config, tmp_path):
 def test_a_frozen_encoder_stays_itself(coded_config, tmp_path):
     encoder = run(coded_config, tmp_path / "encoder", batches_of(coded_config))
     frozen = coded_config.copy_and_resolve_references()
-    frozen.hash.update(initial_model=str(encoder), train_encoder=False, queue_rows=0)
+    frozen.hash.update(train_encoder=False, queue_rows=0)
+    frozen.training.initial_model = str(encoder)
     with_head = run(frozen, tmp_path / "head", batches_of(frozen))
     assert Fingerprinter.load(with_head).identity == Fingerprinter.load(encoder).identity
     heads = [params_of(folder, "hash_head.npz") for folder in (with_head, encoder)]
@@ -240,9 +241,9 @@ def test_what_cannot_be_trained_is_refused_before_data_are_prepared(config, tmp_
 
 
 def test_a_missing_model_to_start_from_is_refused_before_data_are_prepared(config, tmp_path):
-    with_codes = config.copy_and_resolve_references()
-    with_codes.pairs.n_pairs = 16
-    with_codes.hash = ConfigDict({"n_bits": 4, "initial_model": str(tmp_path / "absent")})
+    begun = config.copy_and_resolve_references()
+    begun.pairs.n_pairs = 16
+    begun.training.initial_model = str(tmp_path / "absent")
     with pytest.raises(ModelError, match="absent is not a model folder"):
-        train(with_codes, tmp_path / "run")
+        train(begun, tmp_path / "run")
     assert not (tmp_path / "run").exists()

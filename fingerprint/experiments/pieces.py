@@ -31,7 +31,7 @@ class Training:
         overrides: dotted keys and values, as after ``--config.`` on the command line.
         seeds: of the runs.
         cpu_s_per_step: an estimate, for ``--list``.
-        starts_from: another training, whose model of the same seed ``hash.initial_model`` is.
+        starts_from: another training, whose model of the same seed ``training.initial_model`` is.
     """
 
     name: str

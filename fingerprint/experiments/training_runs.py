@@ -24,7 +24,7 @@ from fingerprint.experiments.workspace import Workspace, labelled, read_json
 CHECKOUT = Path(__file__).parents[2]
 RECORD, LOG = "run.json", "log.txt"
 # What does not change what is trained: names and places.
-_PLACES = (("name",), ("data", "root"), ("data", "cache_dir"), ("hash", "initial_model"))
+_PLACES = (("name",), ("data", "root"), ("data", "cache_dir"), ("training", "initial_model"))
 
 
 def train(workspace: Workspace, training: Training, seed: int) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def command_of(workspace: Workspace, training: Training, seed: int) -> list[str]
     } | dict(training.overrides)
     if training.starts_from:
         start = workspace.folder / labelled(training.starts_from, seed) / "model"
-        flags["hash.initial_model"] = start.absolute()
+        flags["training.initial_model"] = start.absolute()
     return [
         sys.executable,
         "train.py",
