@@ -31,7 +31,7 @@ def get_config() -> ConfigDict:
             "f_max_hz": 4000.0,
             "dynamic_range_db": 80.0,
             "mel_scale": "slaney",  # or "htk", with triangles of unit height
-            "power": 1.0,  # of the magnitude that is summed into mels
+            "power": 1.0,  # of the magnitude that is summed into mels; 2 and 4 favour loud bins
             # "segment_db": decibels below the segment's own maximum, mapped to [-1, 1]; "linear":
             # no logarithm, as in Rice's code.
             "scaling": "segment_db",

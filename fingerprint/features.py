@@ -23,6 +23,7 @@ _LOG_STEP = np.log(6.4) / 27.0
 
 MEL_SCALES = ("slaney", "htk")
 SCALINGS = ("segment_db", "linear")
+POWERS = (1.0, 2.0, 4.0)
 CROP_MODES = ("contiguous", "random_bins")
 
 SILENCE = -1.0
@@ -119,10 +120,11 @@ def log_mel(
     """Mel spectrograms, as a rule log-mels in [-1, 1], each relative to its own maximum.
 
     Magnitude STFT (periodic Hann window, ``n_fft // 2`` zeros on either side) to the ``power``,
-    1 or 2, and mel filters (`mel_filterbank`). The scaling "segment_db" then takes decibels below
-    the maximum of this segment, clipped at ``-dynamic_range_db`` and scaled so that the maximum
-    is +1 and the floor -1: no gain changes the result, and a segment of zeros is -1 throughout.
-    With "linear" the mels stay as they are, and silence is 0.
+    one of ``POWERS``, and mel filters (`mel_filterbank`): the higher the power, the more of a mel
+    is its loudest bin, and the less the noise in the others. The scaling "segment_db" then takes
+    decibels below the maximum of this segment, clipped at ``-dynamic_range_db`` and scaled so that
+    the maximum is +1 and the floor -1: no gain changes the result, and a segment of zeros is -1
+    throughout. With "linear" the mels stay as they are, and silence is 0.
 
     Args:
         waveforms: ``(b, n_samples)`` float32.
@@ -137,17 +139,19 @@ def log_mel(
     Raises:
         ConfigError: an unknown choice; the band is empty or reaches above half the sample rate.
     """
-    _check_choice("features.power", power, (1.0, 2.0))
+    _check_choice("features.power", power, POWERS)
     _check_choice("features.scaling", scaling, SCALINGS)
     window = np.hanning(n_fft + 1)[:-1].astype(np.float32)
     spectrum = jnp.fft.rfft(_frames(waveforms, n_fft, hop_length) * window[None, None])
     # The square root of the sum: abs() of a complex number guards against overflow, slowly.
-    magnitude = spectrum.real**2 + spectrum.imag**2
+    powers = spectrum.real**2 + spectrum.imag**2
     if power == 1.0:
-        magnitude = jnp.sqrt(magnitude)
+        powers = jnp.sqrt(powers)
+    elif power == 4.0:
+        powers = jnp.square(powers)
     filters = mel_filterbank(sample_rate_hz, n_fft, n_mels, f_min_hz, f_max_hz, mel_scale)
     # On accelerators the default precision would round audio to 10 bits or fewer.
-    mels = jnp.einsum("btf,fm->bmt", magnitude, filters, precision=jax.lax.Precision.HIGHEST)
+    mels = jnp.einsum("btf,fm->bmt", powers, filters, precision=jax.lax.Precision.HIGHEST)
     if scaling == "segment_db":
         mels = _segment_db(mels, dynamic_range_db, 20.0 / power)
     return _without_envelope(mels, envelope_mels) if envelope_mels else mels
