@@ -483,6 +483,35 @@ def test_shifts_find_queries_between_two_segments(indexes, audio, music):
         assert best.score > 6 / 7 - 0.05
 
 
+def test_shifted_segments_reach_into_a_reflection_of_the_query(indexes, audio, monkeypatch):
+    """Never into silence, and by a quarter of a second at most: half of a hop."""
+    asked = []
+    embed = WaveformFingerprinter.embed_segments
+
+    def keep(self, segments):
+        asked.append(segments)
+        return embed(self, segments)
+
+    monkeypatch.setattr(WaveformFingerprinter, "embed_segments", keep)
+    clip = audio[5][3 * RATE_HZ : 4 * RATE_HZ].astype(np.float32)
+    recognizer = open_recognizer(indexes / "neural")
+    recognizer.identify(clip, sample_rate_hz=RATE_HZ)
+    mirrored = np.r_[clip[:0:-1], clip, clip[-2::-1]]
+    starts_s = (-0.125, 0.0, 0.125, 0.25)
+    begins = [len(clip) - 1 + round(start_s * RATE_HZ) for start_s in starts_s]
+    expected = [mirrored[begin : begin + RATE_HZ] for begin in begins]
+    np.testing.assert_array_equal(np.concatenate(asked), expected)
+
+
+@pytest.mark.parametrize("start_s", [0.0, 3.0, 3.125, 3.25, 3.375])
+def test_one_second_is_found_at_its_place(indexes, audio, music, start_s):
+    start = round(start_s * RATE_HZ)
+    clip = audio[5][start : start + RATE_HZ]
+    (best, *_) = open_recognizer(indexes / "neural").identify(clip, sample_rate_hz=RATE_HZ).matches
+    assert best.track == str(music / "5.wav")
+    assert best.reference_start_s == pytest.approx(start_s, abs=0.05)
+
+
 def test_a_query_is_fingerprinted_and_searched_as_its_model_says(audio, music, tmp_path):
     model = write_model(tmp_path / "model", identity="one", n_shifts=3, neighbours=2)
     recognizer = NeuralRecognizer.create(tmp_path / "i", model)
