@@ -194,31 +194,31 @@ class NeuralRecognizer(Recognizer):
         return np.asarray(self.store.column(COLUMN))[first : first + self.tracks[track].n_rows]
 
     def _shift_samples(self) -> list[int]:
-        """Fractions of a hop, so that one of them starts nearly where a reference segment does."""
-        hop, n_shifts = self.fingerprinter.grid.hop_samples, self._rules.n_shifts
-        return [round(shift * hop / n_shifts) for shift in range(n_shifts)]
+        """Where in the query each shift begins, ascending; half of them before its beginning.
 
-    def _lead_samples(self) -> int:
-        """How much is put before a query: half of the shifts fall there, and half on its end."""
-        return self._shift_samples()[(self._rules.n_shifts - 1) // 2]
+        They are fractions of a hop apart, so that one begins nearly where a reference segment does.
+        """
+        hop, n_shifts = self.fingerprinter.grid.hop_samples, self._rules.n_shifts
+        fractions = [round(shift * hop / n_shifts) for shift in range(n_shifts)]
+        return [fraction - fractions[(n_shifts - 1) // 2] for fraction in fractions]
 
     def _embed_shifts(self, samples: np.ndarray) -> np.ndarray:
         """The query at each sub-hop shift, ``(n_shifts, n_segments, d)``; zeros for silence.
 
         Shifted segments reach beyond the query, whose reflection stands there: silence would
         change the level and the spectrum of segments that it is a third of, and with one second
-        of query these are all but one. The first shift begins `_lead_samples` before the query.
+        of query these are all but one.
 
         Silence resembles the silence of every track, so that it must not speak for any.
         """
         grid = self.fingerprinter.grid
         n_segments = grid.n_segments(len(samples))
         needed = (n_segments - 1) * grid.hop_samples + grid.n_samples
-        shifts, lead = self._shift_samples(), self._lead_samples()
+        shifts = self._shift_samples()
         whole = np.pad(samples, (0, max(0, needed - len(samples))))
-        tail = max(0, needed + shifts[-1] - lead - len(whole))
-        padded = np.pad(whole, (lead, tail), mode="reflect")
-        views = [grid.cut(padded[shift : shift + needed]) for shift in shifts]
+        tail = max(0, needed + shifts[-1] - len(whole))
+        padded = np.pad(whole, (-shifts[0], tail), mode="reflect")
+        views = [grid.cut(padded[shift - shifts[0] :][:needed]) for shift in shifts]
         # Segments overlap: all at once they take many times the memory of the query.
         n_at_once = max(1, MAX_BATCH_SAMPLES // (len(shifts) * grid.n_samples))
         blocks = []
@@ -238,8 +238,8 @@ class NeuralRecognizer(Recognizer):
     ) -> Match:
         track = self.tracks[hypothesis.track]
         start = refined_start(hypothesis, queries, self._rows_of(hypothesis.track))
-        lead_s = self._lead_samples() / self.sample_rate_hz
-        start_s = float(self.fingerprinter.grid.start_s(start)) + lead_s
+        first_shift_s = self._shift_samples()[0] / self.sample_rate_hz
+        start_s = float(self.fingerprinter.grid.start_s(start)) - first_shift_s
         p_value = self._p_value(hypothesis, found, queries.shape[1])
         return Match.placed(
             track.name,

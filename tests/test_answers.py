@@ -69,11 +69,12 @@ class StubSystem:
         self.recognizer = StubRecognizer()
         self._folder = folder
 
+    @property
     def track_paths(self):
         return {"b": str(self._folder / "music" / "b.wav")}
 
     def reference_paths(self):
-        return set(self.track_paths().values())
+        return set(self.track_paths.values())
 
 
 @pytest.fixture

@@ -60,19 +60,16 @@ class System:
         """Whom to ask."""
         return open_recognizer(self._index_dir, searcher=self._searcher)
 
+    @functools.cached_property
     def track_paths(self) -> Mapping[str, str]:
         """The file of each track, by the track's name."""
-        return self._path_of
+        # Links are looked up on the disk for each track; several steps of a run need the result.
+        return {t.name: os.path.realpath(t.resolved_path or t.name) for t in self.tracks}
 
     def reference_paths(self) -> set[str]:
         """Files of the tracks that can be a right answer; distractors never are."""
-        path_of = self.track_paths()
+        path_of = self.track_paths
         return {path_of[track.name] for track in self.tracks if not is_distractor(track)}
-
-    @functools.cached_property
-    def _path_of(self) -> Mapping[str, str]:
-        # Links are looked up on the disk for each track; several steps of a run need the result.
-        return {t.name: os.path.realpath(t.resolved_path or t.name) for t in self.tracks}
 
 
 def ask(
@@ -110,7 +107,7 @@ def ask(
     done = _prepare(Path(path), header, queries)
     if len(done) == len(queries):
         return
-    names = {name: name_of(file, queries.root) for name, file in system.track_paths().items()}
+    names = {name: name_of(file, queries.root) for name, file in system.track_paths.items()}
     held = {name_of(file, queries.root) for file in system.reference_paths()}
     with (
         open(path, "a", encoding="utf-8") as file,

@@ -44,7 +44,7 @@ def make_or_open(
             query_sets[name] = _opened(place, own)
             continue
         known, n_files = _known_files(own, [system.reference_paths() for system in systems])
-        held = [set(system.track_paths().values()) for system in systems]
+        held = [set(system.track_paths.values()) for system in systems]
         sources = [known, *([_unknown_files(own, held)] if own.unknown else [])]
         # Recipes alone: they are small, and are made into sound as fast as a file is read.
         query_sets[name] = write_query_set(
@@ -114,7 +114,7 @@ def check_tracks(queries: QuerySet, systems: Sequence[System]) -> None:
     held = set()
     for system in systems:
         references = {name_of(path, queries.root) for path in system.reference_paths()}
-        others = {name_of(path, queries.root) for path in system.track_paths().values()}
+        others = {name_of(path, queries.root) for path in system.track_paths.values()}
         if wrong := sorted(tracks & (others - references)):
             raise EvaluationError(
                 f"{wrong[0]} is asked for, but among the distractors of {system.name}, as are "

@@ -223,7 +223,7 @@ def _leaks(
     """Compare training, databases and unknown recordings; paths as in answers."""
     paths: dict[str, set[str]] = {"references": set(), "distractors": set()}
     for system in systems:
-        path_of = system.track_paths()
+        path_of = system.track_paths
         for track in system.tracks:
             if not is_made(track):
                 role = "distractors" if is_distractor(track) else "references"
