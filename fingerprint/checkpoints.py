@@ -8,7 +8,7 @@ import jax
 import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
-from fingerprint.config import config_to_values
+from fingerprint.config import config_to_values, with_defaults
 from fingerprint.errors import FingerprintError
 from fingerprint.parallel import as_global, replicate, to_host
 
@@ -97,7 +97,11 @@ class Checkpoints:
         return replicate(to_host(self._manager.restore(step, args=contents).state))
 
     def _check_config(self, saved: dict) -> None:
-        then, now = _flat(saved), _flat(self._config)
+        # A run that an earlier version began goes on under this one.
+        then, now = (
+            _flat(config_to_values(with_defaults(ConfigDict(values))))
+            for values in (saved, self._config)
+        )
         for key in sorted(then.keys() | now.keys()):
             free = any(key == name or key.startswith(f"{name}.") for name in _FREE_KEYS)
             if not free and then.get(key) != now.get(key):

@@ -52,6 +52,22 @@ def test_a_step_that_is_there_is_left_and_a_passed_one_refused(tmp_path, config)
         assert int(checkpoints.restore(state_of(0)).step) == 20
 
 
+def test_a_run_of_an_earlier_version_goes_on(tmp_path, config):
+    # Earlier versions had no such setting; what they did is what its default does.
+    older = config.copy_and_resolve_references()
+    del older["pairs"]["segments_per_track"]
+    with Checkpoints(tmp_path, older) as checkpoints:
+        checkpoints.save(20, state_of(20))
+    with Checkpoints(tmp_path, config) as checkpoints:
+        assert int(checkpoints.restore(state_of(0)).step) == 20
+    config.pairs.segments_per_track = 2
+    with (
+        Checkpoints(tmp_path, config) as checkpoints,
+        pytest.raises(CheckpointError, match=r"segments_per_track is 2, .* with 1"),
+    ):
+        checkpoints.restore(state_of(0))
+
+
 def test_a_torn_checkpoint_is_passed_over(tmp_path, config):
     with Checkpoints(tmp_path, config) as checkpoints:
         checkpoints.save(20, state_of(20))
