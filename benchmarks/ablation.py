@@ -53,12 +53,12 @@ CHANGES: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("width", "late blocks as narrow as in `nafp_small`",
      {"encoder.widths": (16, 16, 32, 32, 64, 64, 128, 256)}),
     ("offset", "replicas up to 0.2 s off", {"pairs.replica_offset_s": 0.2}),
-    ("wide_band", "mels up to 4 kHz",
-     {"features.f_max_hz": 4000.0, "features.envelope_mels": 33}),
-    ("loud_bins", "the loudest bin of a band, nearly, instead of their sum",
-     {"features.power": 4.0}),
-    ("fine_mels", "256 mels instead of 128",
-     {"features.n_mels": 256, "features.envelope_mels": 33, "spec_augment.stripe_bins": (5, 20)}),
+    ("wide_band", "mels up to 4 kHz, as many",
+     {"features.f_max_hz": 4000.0, "features.envelope_mels": 25}),
+    ("no_bass", "mels from 160 Hz on", {"features.f_min_hz": 160.0}),
+    ("short_window", "a transform of 128 ms, twice as many frames of half as many mels",
+     {"features.n_fft": 1024, "features.hop_length": 256, "features.n_mels": 128,
+      "features.envelope_mels": 17, "spec_augment.stripe_bins": (3, 10)}),
     ("voices", "no voices", {"data.babble_clips": 0}),
     ("masks", "spectral masks in every batch", {"spec_augment.probability": 1.0}),
     ("no_masks", "no spectral masks", {"spec_augment.probability": 0.0}),
@@ -75,8 +75,6 @@ CHANGES: tuple[tuple[str, str, dict[str, Any]], ...] = (
      NAFP_AUGMENTATION),
     ("two_segments", "two segments of each track, each other's negatives",
      {"pairs.segments_per_track": 2}),
-    ("sixteen_kilohertz", "audio of 16 kHz, mels up to 7.5 kHz",
-     {"sample_rate_hz": 16_000, "features.hop_length": 512, "features.f_max_hz": 7500.0}),
 )  # fmt: skip
 
 PHONE: dict[str, Any] = {

@@ -11,6 +11,9 @@ queries that are called a match with the right recording, "wrong" that with anot
 the share whose best candidate is right, whatever its confidence. Intervals are 95 %: Wilson's, as
 if queries were independent, which those of one recording are not; a thousand queries that raise no
 alarm still leave room for 0.4 % of them.
+
+Of an index of two methods it also says how often both put a candidate at the same place where there
+is no right one, by the product of the candidates' ranks: among more pairs that is likelier.
 """
 
 import argparse
@@ -23,27 +26,38 @@ from fingerprint.audio import AudioError
 from fingerprint.evaluation.answers import asked_lengths
 from fingerprint.evaluation.query_sets import LabelledQuery, QuerySet
 from fingerprint.evaluation.statistics import wilson_interval
+from fingerprint.fusion import SAME_PLACE_S
 from fingerprint.identification import Identification, Recognizer
 from fingerprint.recognizer import open_recognizer
 
 CONFIDENCES = (0.9, 0.99, 0.999, 0.9999)
 DURATIONS_S = (1.0, 2.0, 3.0, 5.0, 10.0)
+# As many of each method as an index of two methods compares.
+N_CANDIDATES = 20
 
 
 class Asked(NamedTuple):
-    """An answer: whether there is a right one, whether this is, and its confidence."""
+    """An answer: whether there is a right one, whether this is, and its confidence.
+
+    Attributes:
+        pairs: product of the ranks of the first candidates that two methods put at one place; None
+            where they agree on none, or where it was not asked.
+    """
 
     duration_s: float
     answerable: bool
     right: bool
     confidence: float
+    pairs: int | None
 
 
-def ask(recognizer: Recognizer, query: LabelledQuery, duration_s: float) -> Identification:
+def ask(
+    recognizer: Recognizer, query: LabelledQuery, duration_s: float, top_k: int = 1
+) -> Identification:
     """The answer; nothing is found where nothing can be heard."""
     try:
         return recognizer.identify(
-            query.first(duration_s), top_k=1, sample_rate_hz=query.sample_rate_hz
+            query.first(duration_s), top_k=top_k, sample_rate_hz=query.sample_rate_hz
         )
     except AudioError:
         return Identification("no_match", [])
@@ -58,8 +72,26 @@ def ask_all(recognizer: Recognizer, queries: QuerySet, durations_s: list[float])
         for duration_s in asked_lengths(durations_s, query.duration_s):
             answer = ask(recognizer, query, duration_s)
             right = bool(answer.matches) and answer.matches[0].track == expected
-            asked.append(Asked(duration_s, expected is not None, right, answer.confidence))
+            pairs = None if expected else agreeing_pairs(recognizer, query, duration_s)
+            asked.append(Asked(duration_s, expected is not None, right, answer.confidence, pairs))
     return asked
+
+
+def agreeing_pairs(recognizer: Recognizer, query: LabelledQuery, duration_s: float) -> int | None:
+    """Of the candidates that both methods put at one place, the smallest product of ranks."""
+    if len(recognizer.parts) != 2:
+        return None
+    ranked = [
+        {match.track: (rank, match) for rank, match in enumerate(answer.matches, start=1)}
+        for answer in (ask(part, query, duration_s, N_CANDIDATES) for part in recognizer.parts)
+    ]
+    products = []
+    for track in ranked[0].keys() & ranked[1].keys():
+        (i, one), (j, other) = ranked[0][track], ranked[1][track]
+        starts_s = [match.reference_start_s - match.query_start_s for match in (one, other)]
+        if abs(starts_s[0] - starts_s[1]) <= SAME_PLACE_S:
+            products.append(i * j)
+    return min(products, default=None)
 
 
 def percent(flags: list[bool]) -> str:
@@ -90,6 +122,16 @@ def print_table(asked: list[Asked], confidences: list[float]) -> None:
             print("| " + " | ".join(cells) + " |")
 
 
+def print_agreement(asked: list[Asked]) -> None:
+    """How often methods agree where there is nothing to agree on."""
+    unknown = [each for each in asked if not each.answerable]
+    print("\n| both methods name one place, product of ranks | of queries without an answer |")
+    print("|---|---|")
+    for most in (1, 10, 100):
+        share = percent([e.pairs is not None and e.pairs <= most for e in unknown])
+        print(f"| at most {most} | {share} |")
+
+
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description="False alarms and recall of the verdict.")
@@ -114,6 +156,8 @@ def main() -> None:
         f"{n_unknown} without\n"
     )
     print_table(asked, options.confidences)
+    if len(recognizer.parts) == 2:
+        print_agreement(asked)
 
 
 if __name__ == "__main__":

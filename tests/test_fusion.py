@@ -59,10 +59,14 @@ def test_one_method_alone_counts_twice():
 
 def test_agreement_is_a_p_value_of_its_own():
     (match,) = fused([candidate("a", 0.01)], [candidate("a", 0.02, 10.2)])
-    # One window of a second in ten hours, and the three of them by Fisher's chi squared.
-    expected = scipy.stats.combine_pvalues([0.01, 0.02, 1 / HOURS_S], method="fisher").pvalue
+    # As often as music that resembles the query does it, and the three by Fisher's chi squared.
+    expected = scipy.stats.combine_pvalues([0.01, 0.02, 0.002], method="fisher").pvalue
     assert match.p_value == pytest.approx(expected, rel=1e-9)
     assert match.confidence > max(1 - 2 * 0.01, 0.9999)
+    # In a hundred seconds one window of a second is likelier.
+    (match,) = fused([candidate("a", 0.01)], [candidate("a", 0.02, 10.2)], index_s=100.0)
+    expected = scipy.stats.combine_pvalues([0.01, 0.02, 0.01], method="fisher").pvalue
+    assert match.p_value == pytest.approx(expected, rel=1e-9)
     assert match.found_by == ("neural", "landmarks")
 
 
@@ -100,7 +104,7 @@ def test_second_for_both_beats_two_that_are_first_for_one():
     matches = fused(neural, landmarks)
     assert named(matches)[0] == "b"
     assert matches[0].found_by == ("neural", "landmarks")
-    expected = scipy.stats.combine_pvalues([0.6, 0.7, 4 / HOURS_S], method="fisher").pvalue
+    expected = scipy.stats.combine_pvalues([0.6, 0.7, 4 * 0.002], method="fisher").pvalue
     assert matches[0].p_value == pytest.approx(expected, rel=1e-9)
     assert set(named(matches)[1:]) == {"x", "y"}
 
