@@ -8,7 +8,7 @@ os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 os.environ["PJRT_NPROC"] = "16"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import importlib.util
+import importlib
 import pathlib
 
 import numpy as np
@@ -46,11 +46,9 @@ def load_benchmark(repository):
     """``load_benchmark(name)`` is the module of ``benchmarks/name.py``, which is in no package."""
 
     def load(name):
-        path = repository / "benchmarks" / f"{name}.py"
-        spec = importlib.util.spec_from_file_location(f"{name}_benchmark", path)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
+        with pytest.MonkeyPatch.context() as patch:
+            patch.syspath_prepend(repository / "benchmarks")
+            return importlib.import_module(name)
 
     return load
 

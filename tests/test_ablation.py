@@ -1,7 +1,6 @@
 """The ablation of the package's network: its split, and that every change can be trained."""
 
 import csv
-import importlib
 import subprocess
 import sys
 
@@ -14,21 +13,13 @@ SCRIPT = REPOSITORY / "benchmarks" / "ablation_split.py"
 
 
 @pytest.fixture(scope="module")
-def ablation():
-    return _benchmark("ablation")
+def ablation(load_benchmark):
+    return load_benchmark("ablation")
 
 
 @pytest.fixture(scope="module")
-def ablation_split():
-    return _benchmark("ablation_split")
-
-
-def _benchmark(name):
-    sys.path.insert(0, str(REPOSITORY / "benchmarks"))
-    try:
-        return importlib.import_module(name)
-    finally:
-        sys.path.pop(0)
+def ablation_split(load_benchmark):
+    return load_benchmark("ablation_split")
 
 
 def test_each_change_is_a_configuration_that_can_be_trained(ablation):

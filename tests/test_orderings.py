@@ -59,16 +59,9 @@ RATE_HZ = 8000
 
 
 @pytest.fixture(scope="module")
-def orderings():
+def orderings(load_benchmark):
     """The modules of the published orderings."""
-    sys.path.insert(0, str(REPOSITORY / "benchmarks"))
-    try:
-        import ordering_runs
-        import orderings
-
-        yield orderings.SUITE, ordering_runs
-    finally:
-        sys.path.remove(str(REPOSITORY / "benchmarks"))
+    return load_benchmark("orderings").SUITE, load_benchmark("ordering_runs")
 
 
 # ------------------------------------------------------------- the published orderings, as data

@@ -2,16 +2,13 @@
 
 import csv
 import dataclasses
-import importlib
 import json
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from conftest import REPOSITORY
 
 from fingerprint.evaluation.answers import Answer, Candidate, write_header
 from fingerprint.evaluation.query_sets import QuerySet
@@ -25,14 +22,10 @@ MODULES = ("plan", "material", "figures", "report")
 
 
 @pytest.fixture(scope="module")
-def modules():
+def modules(load_benchmark):
     """The program and what it is made of, by their last name."""
-    sys.path.insert(0, str(REPOSITORY / "benchmarks"))
-    try:
-        names = {"main": "shipped_model"} | {each: f"shipped_model_{each}" for each in MODULES}
-        yield {each: importlib.import_module(name) for each, name in names.items()}
-    finally:
-        sys.path.remove(str(REPOSITORY / "benchmarks"))
+    names = {"main": "shipped_model"} | {each: f"shipped_model_{each}" for each in MODULES}
+    return {each: load_benchmark(name) for each, name in names.items()}
 
 
 @pytest.fixture(scope="module")
