@@ -93,7 +93,7 @@ TRAININGS = (
     Training("triplet_np", "configs/now_playing_small.py", GROUPS, seeds=(0,)),
     Training("triplet_np_all", "configs/now_playing_small.py", GROUPS | {"loss.mean_over": "all"},
              seeds=(0,)),
-    Training("triplet_nmfp", "configs/nmfp_triplet_small.py", BASE, seeds=(0,)),
+    Training("triplet_nmfp", "configs/nmfp_triplet_small.py", BASE),
     Training("hash_head", "configs/nafp_small_hash.py", steps(128, 400, ramp=False),
              cpu_s_per_step=0.35, starts_from="base"),
     Training("woo_white_noise", "configs/woo_small.py", steps(128, ramp=False), seeds=(0,)),
