@@ -23,17 +23,16 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from fingerprint.audio import AudioError
+from fingerprint.both_recognizer import N_CANDIDATES
 from fingerprint.evaluation.answers import asked_lengths
 from fingerprint.evaluation.query_sets import LabelledQuery, QuerySet
 from fingerprint.evaluation.statistics import wilson_interval
-from fingerprint.fusion import SAME_PLACE_S
+from fingerprint.fusion import at_one_place
 from fingerprint.identification import Identification, Recognizer
 from fingerprint.recognizer import open_recognizer
 
 CONFIDENCES = (0.9, 0.99, 0.999, 0.9999)
 DURATIONS_S = (1.0, 2.0, 3.0, 5.0, 10.0)
-# As many of each method as an index of two methods compares.
-N_CANDIDATES = 20
 
 
 class Asked(NamedTuple):
@@ -88,8 +87,7 @@ def agreeing_pairs(recognizer: Recognizer, query: LabelledQuery, duration_s: flo
     products = []
     for track in ranked[0].keys() & ranked[1].keys():
         (i, one), (j, other) = ranked[0][track], ranked[1][track]
-        starts_s = [match.reference_start_s - match.query_start_s for match in (one, other)]
-        if abs(starts_s[0] - starts_s[1]) <= SAME_PLACE_S:
+        if at_one_place([one, other]):
             products.append(i * j)
     return min(products, default=None)
 

@@ -29,7 +29,7 @@ from fingerprint.store_format import whole_folder
 
 # Each method names so many candidates: a track may be far from first for both and yet the one on
 # which they agree.
-_CANDIDATES = 20
+N_CANDIDATES = 20
 # Landmarks and then fingerprints of so many files: of an interrupted call at most these lack one.
 _FILES_AT_ONCE = 16
 
@@ -138,7 +138,7 @@ class BothRecognizer(Recognizer):
         return remove_from_both(self.store, self.landmarks.store, tracks)
 
     def _identify(self, samples: np.ndarray, top_k: int) -> tuple[list[Match], float | None]:
-        n_candidates = max(top_k, _CANDIDATES)
+        n_candidates = max(top_k, N_CANDIDATES)
         neural, examined = self._ask(self.neural, samples, n_candidates)
         landmarks, _ = self._ask(self.landmarks, samples, n_candidates)
         index_s = sum(track.duration_s for track in self.tracks)

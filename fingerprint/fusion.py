@@ -105,6 +105,12 @@ def fuse(
     return [match for *_, match in fused[:top_k]]
 
 
+def at_one_place(matches: Sequence[Match]) -> bool:
+    """Whether matches of one track put the beginning of the query at the same place of it."""
+    starts_s = [match.reference_start_s - match.query_start_s for match in matches]
+    return max(starts_s) - min(starts_s) <= SAME_PLACE_S
+
+
 def log_fisher(log_p_values: Sequence[float]) -> float:
     """The logarithm of the p-value of the product of independent p-values, from theirs.
 
@@ -137,8 +143,7 @@ def _evidence(
     best = min(candidates, key=lambda name: (candidates[name].log_likely, alone[name]))
     log_p = min(0.0, math.log(n_methods) + min(alone.values()))
     of_one = log_p, candidates[best].log_likely, (best,)
-    starts_s = [c.match.reference_start_s - c.match.query_start_s for c in candidates.values()]
-    if len(candidates) < 2 or max(starts_s) - min(starts_s) > SAME_PLACE_S:
+    if len(candidates) < 2 or not at_one_place([each.match for each in candidates.values()]):
         return of_one
     n_pairs = math.prod(each.rank for each in candidates.values())
     by_chance = 2 * SAME_PLACE_S / index_s
