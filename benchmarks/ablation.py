@@ -26,7 +26,7 @@ from fingerprint.experiments import (
 )
 
 CONFIG = "configs/pretrained.py"
-N_STEPS = 1_200
+N_STEPS = 1_000
 N_PAIRS = 64
 LENGTHS_S = (1.0, 3.0, 10.0)
 BUDGET: dict[str, Any] = {
