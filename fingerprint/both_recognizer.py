@@ -1,11 +1,13 @@
 """Identification by two methods together: a trained network and landmarks, one answer.
 
 They fail on different queries, and what both find at the same place is all the surer; see `fusion`.
+Where in its track a query begins is told by both, whoever found it; see `placing`.
 The layout of such an index is that of `both_store`.
 """
 
+import functools
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +23,9 @@ from fingerprint.both_store import (
 from fingerprint.file_lists import GenerationReport, find_pending
 from fingerprint.fusion import fuse
 from fingerprint.identification import Match, Recognizer
-from fingerprint.landmark_recognizer import LandmarkRecognizer
-from fingerprint.neural_recognizer import NeuralRecognizer
+from fingerprint.landmark_recognizer import LandmarkQuery, LandmarkRecognizer
+from fingerprint.neural_recognizer import NeuralQuery, NeuralRecognizer
+from fingerprint.placing import joint_start_s
 from fingerprint.progress import progress_bar
 from fingerprint.store import Store, StoreWriter
 from fingerprint.store_format import whole_folder
@@ -38,8 +41,8 @@ class BothRecognizer(Recognizer):
     """A neural and a landmark recogniser that hold the same tracks.
 
     Attributes:
-        neural: asked first; its store is that of the index.
-        landmarks: asked as well; its places are the finer ones.
+        neural: its store is that of the index.
+        landmarks: its places are the finer ones.
     """
 
     method = METHOD
@@ -86,7 +89,7 @@ class BothRecognizer(Recognizer):
         self.neural.store = store
 
     @property
-    def parts(self) -> tuple[Recognizer, ...]:
+    def parts(self) -> tuple[NeuralRecognizer, LandmarkRecognizer]:
         """See `Recognizer.parts`."""
         return self.neural, self.landmarks
 
@@ -139,24 +142,42 @@ class BothRecognizer(Recognizer):
 
     def _identify(self, samples: np.ndarray, top_k: int) -> tuple[list[Match], float | None]:
         n_candidates = max(top_k, N_CANDIDATES)
-        neural, examined = self._ask(self.neural, samples, n_candidates)
-        landmarks, _ = self._ask(self.landmarks, samples, n_candidates)
-        index_s = sum(track.duration_s for track in self.tracks)
-        finished = {track.name for track in self.tracks}
-        found: Mapping[str, list[Match]] = {
-            self.neural.method: neural,
-            self.landmarks.method: [match for match in landmarks if match.track in finished],
-        }
-        return fuse(found, index_s, top_k), examined
+        queries = [self._hear(part, samples) for part in self.parts]
+        (neural, examined), (landmarks, _) = (
+            ([], None) if query is None else part.candidates(query, n_candidates)
+            for part, query in zip(self.parts, queries, strict=True)
+        )
+        durations_s = {track.name: track.duration_s for track in self.tracks}
+        # What the landmarks alone have is unfinished.
+        landmarks = [match for match in landmarks if match.track in durations_s]
+        found = {self.neural.method: neural, self.landmarks.method: landmarks}
+        matches = fuse(found, sum(durations_s.values()), top_k)
+        if None in queries:
+            return matches, examined
+        query_s = len(samples) / self.sample_rate_hz
+        starts_s = [self._start_s(match, *queries) for match in matches]
+        placed = [
+            match.moved(start_s, query_s, durations_s[match.track])
+            for match, start_s in zip(matches, starts_s, strict=True)
+        ]
+        return placed, examined
 
-    def _ask(
-        self, part: Recognizer, samples: np.ndarray, n_candidates: int
-    ) -> tuple[list[Match], float | None]:
-        """The candidates of one method; none where nothing can be heard at its sample rate."""
+    def _hear(
+        self, part: NeuralRecognizer | LandmarkRecognizer, samples: np.ndarray
+    ) -> NeuralQuery | LandmarkQuery | None:
+        """The query as one method has it; None where nothing can be heard at its sample rate."""
         try:
             heard = from_array(samples, self.sample_rate_hz, part.sample_rate_hz)
         except AudioError:
-            return [], None
-        if not part.store.n_rows:
-            return [], None
-        return part._identify(heard, n_candidates)
+            return None
+        return part.hear(heard) if part.store.n_rows else None
+
+    def _start_s(
+        self, match: Match, neural_query: NeuralQuery, landmark_query: LandmarkQuery
+    ) -> float:
+        """Where in the track the query begins, as both methods together see it."""
+        return joint_start_s(
+            match.reference_start_s - match.query_start_s,
+            self.landmarks.places(landmark_query, match.track),
+            functools.partial(self.neural.mean_products, neural_query, match.track),
+        )

@@ -63,17 +63,19 @@ class Match:
 
         ``start_s`` is negative for a query that begins before the track does.
         """
+        nowhere = cls(track, score, confidence, 0.0, 0.0, 0.0, 0.0, p_value=p_value)
+        return nowhere.moved(start_s, query_duration_s, track_duration_s)
+
+    def moved(self, start_s: float, query_duration_s: float, track_duration_s: float) -> "Match":
+        """The same match at another place; arguments as of `placed`."""
         query_start_s = min(max(0.0, -start_s), query_duration_s)
         query_end_s = max(query_start_s, min(query_duration_s, track_duration_s - start_s))
-        return cls(
-            track=track,
-            score=score,
-            confidence=confidence,
+        return dataclasses.replace(
+            self,
             reference_start_s=start_s + query_start_s,
             reference_end_s=start_s + query_end_s,
             query_start_s=query_start_s,
             query_end_s=query_end_s,
-            p_value=p_value,
         )
 
     def to_dict(self) -> dict[str, str | float | list[str]]:

@@ -42,6 +42,21 @@ _ZERO_OFFSET = 1 << 33
 
 
 @dataclasses.dataclass(frozen=True)
+class Hits:
+    """Pairs of a query's and a reference's landmark with equal hashes, by track and offset.
+
+    Attributes:
+        keys: (n,) int64 track and offset in one number, sorted.
+        rows: (n,) int64 row of the index that each is of.
+        n_query_frames: length of the query.
+    """
+
+    keys: np.ndarray
+    rows: np.ndarray
+    n_query_frames: int
+
+
+@dataclasses.dataclass(frozen=True)
 class LandmarkMatch:
     """A track and the offset at which a query's landmarks agree with it.
 
@@ -80,38 +95,67 @@ class LandmarkIndex(InvertedIndex):
             no two landmarks agree are left out. A single match may still be chance: compare its
             ``p_value``.
         """
+        return self.best(self.hits(hashes, frames), top_k, window_frames)
+
+    def hits(self, hashes: np.ndarray, frames: np.ndarray) -> Hits:
+        """What a query meets in all tracks; arguments as of `match`."""
         query_rows, rows = self._hits(hashes)
-        if len(rows) < 2:
-            return []
-        query_frames = frames[query_rows].astype(np.int64)
         keys = self.tracks[rows].astype(np.int64) << _TRACK_SHIFT
-        keys += self.frames[rows].astype(np.int64) - query_frames + _ZERO_OFFSET
+        keys += self.frames[rows].astype(np.int64) - frames[query_rows].astype(np.int64)
+        keys += _ZERO_OFFSET
         order = np.argsort(keys)
-        keys = keys[order]
-        n_hits = np.bincount(keys >> _TRACK_SHIFT, minlength=len(self.track_frames))
-        n_query_frames = int(frames.max()) + 1
+        return Hits(keys[order], rows[order], int(frames.max(initial=0)) + 1)
+
+    def best(self, hits: Hits, top_k: int = 5, window_frames: int = 2) -> list[LandmarkMatch]:
+        """As `match`, of what was met."""
+        if len(hits.keys) < 2:
+            return []
+        n_hits = np.bincount(hits.keys >> _TRACK_SHIFT, minlength=len(self.track_frames))
+        n_candidates = max(_MIN_CANDIDATES, 4 * top_k)
         matches = []
-        for start, stop in _best_windows(keys, 2 * window_frames, max(_MIN_CANDIDATES, 4 * top_k)):
-            aligned = order[start:stop]
-            track, offset = divmod(int(keys[(start + stop - 1) // 2]), 1 << _TRACK_SHIFT)
-            n_frames = len(np.unique(self.frames[rows[aligned]]))
+        for start, stop in _best_windows(hits.keys, 2 * window_frames, n_candidates):
+            aligned = hits.rows[start:stop]
+            middle = int(hits.keys[(start + stop - 1) // 2])
+            track, offset = divmod(middle, 1 << _TRACK_SHIFT)
+            n_frames = len(np.unique(self.frames[aligned]))
             matches.append(
                 LandmarkMatch(
                     track_index=track,
                     offset_frames=offset - _ZERO_OFFSET,
-                    n_aligned=len(np.unique(rows[aligned])),
+                    n_aligned=len(np.unique(aligned)),
                     n_hits=int(n_hits[track]),
                     p_value=self._p_value(
                         n_frames,
                         int(n_hits[track]) - _evident(len(aligned)),
                         track,
-                        n_query_frames,
+                        hits.n_query_frames,
                         window_frames,
                     ),
                 )
             )
         matches.sort(key=lambda match: (-match.n_aligned, match.p_value, match.track_index))
         return matches[:top_k]
+
+    def windows(
+        self, hits: Hits, track: int, window_frames: int = 2
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Where in one track a query meets anything.
+
+        Returns:
+            Offsets, each the median of the hits within ``window_frames`` of one of them, and how
+            many distinct reference frames these are of, (n,) int64 each.
+        """
+        borders = np.array([track, track + 1]) << _TRACK_SHIFT
+        own = slice(*np.searchsorted(hits.keys, borders))
+        offsets = hits.keys[own] - borders[0] - _ZERO_OFFSET
+        if not len(offsets):
+            return offsets, offsets
+        middles = np.unique(offsets)
+        starts = np.searchsorted(offsets, middles - window_frames)
+        stops = np.searchsorted(offsets, middles + window_frames, side="right")
+        medians = offsets[(starts + stops - 1) // 2]
+        frames = self.frames[hits.rows[own]].astype(np.int64)
+        return medians, _distinct_within(offsets, frames, middles, window_frames)
 
     def _hits(self, hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Pairs of a query row and a reference row with equal hashes, (n_hits,) int64 each."""
@@ -141,6 +185,30 @@ class LandmarkIndex(InvertedIndex):
 def _evident(n_hits: int) -> int:
     """The hits of a window if they are too many to be chance, else 0."""
     return n_hits if n_hits >= _FEWEST_EVIDENT_HITS else 0
+
+
+def _distinct_within(
+    offsets: np.ndarray, frames: np.ndarray, middles: np.ndarray, reach: int
+) -> np.ndarray:
+    """How many different frames have an offset within ``reach`` of each middle.
+
+    Args:
+        offsets, frames: (n,) of the hits.
+        middles: (m,) sorted, from the smallest offset to the largest.
+
+    Returns:
+        (m,) counts.
+    """
+    order = np.lexsort((offsets, frames))
+    offsets, frames = offsets[order], frames[order]
+    # A frame counts for the middles around each of its offsets, for those around two of them once.
+    first, last = offsets - reach, offsets + reach
+    is_same = np.diff(frames) == 0
+    first[1:][is_same] = np.maximum(first[1:], last[:-1] + 1)[is_same]
+    changes = np.zeros(middles[-1] - middles[0] + 2 * reach + 2, np.int64)
+    np.add.at(changes, first - middles[0] + reach, 1)
+    np.add.at(changes, last + 1 - middles[0] + reach, -1)
+    return np.cumsum(changes)[middles - middles[0] + reach]
 
 
 def _best_windows(keys: np.ndarray, reach: int, n_tracks: int) -> list[tuple[int, int]]:

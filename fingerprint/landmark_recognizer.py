@@ -8,7 +8,7 @@ import numpy as np
 
 from fingerprint.errors import FingerprintError
 from fingerprint.identification import Match
-from fingerprint.landmark_index import LandmarkIndex
+from fingerprint.landmark_index import Hits, LandmarkIndex
 from fingerprint.landmarks import (
     PRESETS,
     LandmarkSettings,
@@ -16,9 +16,18 @@ from fingerprint.landmarks import (
     extract_query_landmarks,
 )
 from fingerprint.peak_recognizer import PeakRecognizer
+from fingerprint.placing import Places
 from fingerprint.store import Store
 
 COLUMNS = {"hashes": ("uint32", ()), "frames": ("uint32", ())}
+
+
+@dataclasses.dataclass(frozen=True)
+class LandmarkQuery:
+    """A query of ``n_samples``, and what of the references its landmarks meet."""
+
+    hits: Hits
+    n_samples: int
 
 
 class LandmarkRecognizer(PeakRecognizer):
@@ -50,9 +59,27 @@ class LandmarkRecognizer(PeakRecognizer):
         return extract_landmarks_from_blocks(blocks, self.settings)
 
     def _identify(self, samples: np.ndarray, top_k: int) -> tuple[list[Match], None]:
-        hashes, frames = extract_query_landmarks(samples, self.settings)
-        found = self._open_index().match(
-            hashes, frames, top_k, window_frames=self.settings.match_window_frames
+        return self.candidates(self.hear(samples), top_k)
+
+    def hear(self, samples: np.ndarray) -> LandmarkQuery:
+        """What of the references a query meets; mono audio ``(n,)`` at the recogniser's rate."""
+        hits = self._open_index().hits(*extract_query_landmarks(samples, self.settings))
+        return LandmarkQuery(hits, len(samples))
+
+    def candidates(self, query: LandmarkQuery, top_k: int) -> tuple[list[Match], None]:
+        """What `_identify` returns."""
+        found = self._open_index().best(
+            query.hits, top_k, window_frames=self.settings.match_window_frames
         )
         least = self.settings.min_aligned
-        return [self._place(each, each.n_aligned, least, len(samples)) for each in found], None
+        return [self._place(each, each.n_aligned, least, query.n_samples) for each in found], None
+
+    def places(self, query: LandmarkQuery, track: str) -> Places:
+        """Where in a track the query may begin, as far as landmarks tell; nowhere if not in it."""
+        number = next((i for i, each in enumerate(self.tracks) if each.name == track), None)
+        if number is None:
+            return Places(np.zeros(0), np.zeros(0))
+        offsets, counts = self._open_index().windows(
+            query.hits, number, self.settings.match_window_frames
+        )
+        return Places(offsets * self.settings.hop_s, counts)

@@ -4,6 +4,7 @@ An index is a store of one fingerprint per segment with a copy of the model fold
 it identifies on its own and can never meet the wrong model.
 """
 
+import dataclasses
 import shutil
 import zlib
 from collections.abc import Iterable
@@ -19,7 +20,7 @@ from fingerprint.file_lists import GenerationReport
 from fingerprint.generate import COLUMN, MAX_BATCH_SAMPLES, generate, neural_store
 from fingerprint.identification import Match, Recognizer
 from fingerprint.model import Fingerprinter
-from fingerprint.offset_refinement import refined_start
+from fingerprint.offset_refinement import mean_products, refined_start
 from fingerprint.rivals import MAX_COPIES, split_rivals
 from fingerprint.searchers import Searcher, Settings, open_searcher
 from fingerprint.searchers.candidates import CandidateSearcher
@@ -27,6 +28,14 @@ from fingerprint.store import Store, StoreError
 from fingerprint.store_format import whole_folder
 
 MODEL_FOLDER = "model"
+
+
+@dataclasses.dataclass(frozen=True)
+class NeuralQuery:
+    """A query ``samples (n,)`` and its fingerprints ``queries (n_shifts, n_segments, d)``."""
+
+    samples: np.ndarray
+    queries: np.ndarray
 
 
 class NeuralRecognizer(Recognizer):
@@ -126,12 +135,26 @@ class NeuralRecognizer(Recognizer):
         return generate(paths, self.fingerprinter, self.store, progress=progress)
 
     def _identify(self, samples: np.ndarray, top_k: int) -> tuple[list[Match], float | None]:
-        queries = self._embed_shifts(samples)
+        return self.candidates(self.hear(samples), top_k)
+
+    def hear(self, samples: np.ndarray) -> NeuralQuery:
+        """The fingerprints of a query, mono audio ``(n,)`` at the recogniser's rate."""
+        return NeuralQuery(samples, self._embed_shifts(samples))
+
+    def candidates(self, query: NeuralQuery, top_k: int) -> tuple[list[Match], float | None]:
+        """What `_identify` returns."""
+        samples, queries = query.samples, query.queries
         n_tracks = max(top_k, self._rules.shuffled_top, 1 + N_RIVALS + MAX_COPIES)
         found, examined = self._align(queries, n_tracks)
         best = shuffle_top(found, self._rules.shuffled_top, samples)[:top_k]
         query_s = len(samples) / self.sample_rate_hz
         return [self._match(each, found, queries, query_s) for each in best], examined
+
+    def mean_products(self, query: NeuralQuery, track: str, starts_s: np.ndarray) -> np.ndarray:
+        """How a query fits each of several places ``(n,)`` of a track, see `offset_refinement`."""
+        number = next(i for i, each in enumerate(self.tracks) if each.name == track)
+        starts = (starts_s + self._first_shift_s()) / self.fingerprinter.grid.start_s(1)
+        return mean_products(starts, query.queries, self._rows_of(number))
 
     def _align(self, queries: np.ndarray, top_k: int) -> tuple[list[Hypothesis], float | None]:
         """The best places, and the mean share of the rows that each segment was compared with."""
@@ -202,6 +225,9 @@ class NeuralRecognizer(Recognizer):
         fractions = [round(shift * hop / n_shifts) for shift in range(n_shifts)]
         return [fraction - fractions[(n_shifts - 1) // 2] for fraction in fractions]
 
+    def _first_shift_s(self) -> float:
+        return self._shift_samples()[0] / self.sample_rate_hz
+
     def _embed_shifts(self, samples: np.ndarray) -> np.ndarray:
         """The query at each sub-hop shift, ``(n_shifts, n_segments, d)``; zeros for silence.
 
@@ -238,8 +264,7 @@ class NeuralRecognizer(Recognizer):
     ) -> Match:
         track = self.tracks[hypothesis.track]
         start = refined_start(hypothesis, queries, self._rows_of(hypothesis.track))
-        first_shift_s = self._shift_samples()[0] / self.sample_rate_hz
-        start_s = float(self.fingerprinter.grid.start_s(start)) - first_shift_s
+        start_s = float(self.fingerprinter.grid.start_s(start)) - self._first_shift_s()
         p_value = self._p_value(hypothesis, found, queries.shape[1])
         return Match.placed(
             track.name,

@@ -27,8 +27,28 @@ def refined_start(hypothesis: Hypothesis, queries: np.ndarray, track_vectors: np
     step = hypothesis.start_segment * n_shifts - hypothesis.shift
     if n_shifts == 1:
         return float(step)
-    scores = [_mean_product(step + i, queries, track_vectors) for i in (-1, 0, 1)]
-    return (step + vertex(*scores)) / n_shifts
+    products = [_products(step + i, queries, track_vectors) for i in (-1, 0, 1)]
+    means = [each.mean() if len(each) else np.nan for each in products]
+    return (step + vertex(*means)) / n_shifts
+
+
+def mean_products(starts: np.ndarray, queries: np.ndarray, track_vectors: np.ndarray) -> np.ndarray:
+    """The scores that hypotheses of other places in the track would have.
+
+    Args:
+        starts: ``(n,)`` hops of the track at which the query would begin; what lies between two
+            shifts is interpolated.
+        queries: ``(n_shifts, m, d)``, shifts equally spaced within a hop.
+        track_vectors: ``(n_rows, d)``, float16 or float32.
+
+    Returns:
+        ``(n,)`` means of the m inner products, which are 0 beyond the ends of the track.
+    """
+    steps = np.asarray(starts, np.float64) * len(queries)
+    before = np.floor(steps).astype(np.int64)
+    places = np.unique([before, before + 1])
+    products = [_products(int(step), queries, track_vectors).sum() for step in places]
+    return np.interp(steps, places, products) / queries.shape[1]
 
 
 def vertex(before: float, at: float, after: float) -> float:
@@ -42,13 +62,13 @@ def vertex(before: float, at: float, after: float) -> float:
     return float(np.clip((before - after) / (2 * curvature), -0.5, 0.5))
 
 
-def _mean_product(step: int, queries: np.ndarray, track_vectors: np.ndarray) -> float:
-    """Mean inner product of a query that begins ``step`` shifts into the track; NaN outside."""
+def _products(step: int, queries: np.ndarray, track_vectors: np.ndarray) -> np.ndarray:
+    """Inner products of a query that begins ``step`` shifts into the track; none outside."""
     n_shifts, n_segments = queries.shape[:2]
     start = -(-step // n_shifts)
     shift = start * n_shifts - step
     first, last = max(0, -start), min(n_segments, len(track_vectors) - start)
     if first >= last:
-        return float("nan")
+        return np.zeros(0)
     stored = np.asarray(track_vectors[start + first : start + last], np.float32)
-    return float(np.einsum("md,md->", queries[shift, first:last], stored)) / (last - first)
+    return np.einsum("md,md->m", queries[shift, first:last], stored)

@@ -15,6 +15,7 @@ from fingerprint.generate import generate, merge_stores
 from fingerprint.identification import DEFAULT_MIN_CONFIDENCE
 from fingerprint.landmark_recognizer import LandmarkRecognizer
 from fingerprint.music_synthesis import synthesize_track
+from fingerprint.neural_recognizer import NeuralRecognizer
 from fingerprint.recognizer import (
     create_or_open,
     describe_index,
@@ -102,10 +103,31 @@ def test_what_one_finds_is_found(index, audio, music, monkeypatch):
     assert (answer.matches[0].track, answer.matches[0].found_by) == (
         *(str(music / "3.wav"), ("landmarks",)),
     )
-    monkeypatch.setattr(LandmarkRecognizer, "_identify", lambda *_: ([], None))
+    monkeypatch.setattr(LandmarkRecognizer, "candidates", lambda *_: ([], None))
     answer = ask(index, clip)
     assert (answer.verdict, answer.matches[0].found_by) == ("match", ("neural",))
     assert answer.matches[0].track == str(music / "3.wav")
+
+
+@pytest.mark.parametrize("delay_s", [-0.1, 0.07])
+def test_landmarks_say_when_in_what_the_network_alone_found(
+    index, audio, music, monkeypatch, delay_s
+):
+    recognizer = open_recognizer(index)
+    whole = NeuralRecognizer.candidates
+
+    def late(self, query, top_k):
+        matches, examined = whole(self, query, top_k)
+        start_s = matches[0].reference_start_s
+        return [matches[0].moved(start_s + delay_s, 5.0, 12.0)], examined
+
+    monkeypatch.setattr(NeuralRecognizer, "candidates", late)
+    monkeypatch.setattr(LandmarkRecognizer, "candidates", lambda *_: ([], None))
+    clip = audio[3][4 * RATE_HZ : 9 * RATE_HZ]
+    (match,) = recognizer.identify(clip, sample_rate_hz=RATE_HZ).matches
+    assert (match.track, match.found_by) == (str(music / "3.wav"), ("neural",))
+    assert match.reference_start_s == pytest.approx(4.0, abs=0.033)
+    assert match.reference_end_s - match.reference_start_s == pytest.approx(5.0)
 
 
 def test_what_is_above_the_model_s_rate_is_left_to_the_landmarks(index):

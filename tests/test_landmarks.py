@@ -299,6 +299,40 @@ def test_matches_are_those_of_brute_force(rng):
     assert [m.n_aligned for m in found] == sorted((m.n_aligned for m in found), reverse=True)
 
 
+@pytest.mark.parametrize("reach", [0, 2, 5])
+def test_windows_of_a_track_are_those_of_brute_force(rng, reach):
+    references = [random_landmarks(rng, 80, 30, 60) for _ in range(3)]
+    hashes, frames = random_landmarks(rng, 40, 30, 20)
+    n_rows = np.array([len(each) for each, _ in references])
+    columns = (np.concatenate(column) for column in zip(*references, strict=True))
+    index = LandmarkIndex.build(*columns, np.cumsum(n_rows) - n_rows, n_rows)
+    hits = index.hits(hashes, frames)
+    for track, (own_hashes, own_frames) in enumerate(references):
+        met = [
+            (int(r) - int(q), int(r))
+            for own, r in zip(own_hashes, own_frames, strict=True)
+            for asked, q in zip(hashes, frames, strict=True)
+            if own == asked
+        ]
+        expected = []
+        for middle in sorted({offset for offset, _ in met}):
+            near = sorted((o, r) for o, r in met if abs(o - middle) <= reach)
+            median = near[(len(near) - 1) // 2][0]
+            expected.append((median, len({r for _, r in near})))
+        offsets, counts = index.windows(hits, track, reach)
+        assert list(zip(offsets.tolist(), counts.tolist(), strict=True)) == expected
+
+
+def test_a_track_that_nothing_meets_has_no_windows():
+    index = LandmarkIndex.build(
+        np.uint32([1, 2]), np.uint32([0, 1]), np.array([0, 1]), np.array([1, 1])
+    )
+    offsets, counts = index.windows(index.hits(np.uint32([1]), np.uint32([3])), 1)
+    assert len(offsets) == len(counts) == 0
+    offsets, counts = index.windows(index.hits(NO_LANDMARKS, NO_LANDMARKS), 0)
+    assert len(offsets) == len(counts) == 0
+
+
 def test_the_p_value_is_the_formula(rng):
     hashes = np.arange(100, dtype=np.uint32)
     frames = 3 * np.arange(100, dtype=np.uint32)

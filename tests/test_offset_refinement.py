@@ -3,7 +3,7 @@ import pytest
 
 from fingerprint.alignment import Hypothesis
 from fingerprint.exhaustive_alignment import align_everywhere
-from fingerprint.offset_refinement import refined_start, vertex
+from fingerprint.offset_refinement import mean_products, refined_start, vertex
 
 N_SHIFTS = 4
 # Radians per hop; without a common period, so that no two places look alike.
@@ -98,3 +98,24 @@ def test_silent_segments_change_nothing():
     queries = query_at(9.2, 8)
     queries[:, 3:6] = 0.0
     assert refined_start(aligned(queries, track), queries, track) == pytest.approx(9.2, abs=0.02)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_mean_products_of_shifts_are_the_scores_of_an_alignment(rng, dtype):
+    track = rng.normal(size=(9, 16)).astype(dtype)
+    queries = rng.normal(size=(N_SHIFTS, 4, 16)).astype(np.float32)
+    steps = np.arange(-4 * N_SHIFTS, 10 * N_SHIFTS)
+    expected = []
+    for step in steps:
+        start = -(-step // N_SHIFTS)
+        of_shift = queries[start * N_SHIFTS - step]
+        rows = [(of_shift[i], start + i) for i in range(4) if 0 <= start + i < 9]
+        expected.append(sum(q @ track[row].astype(np.float32) for q, row in rows) / 4)
+    found = mean_products(steps / N_SHIFTS, queries, track)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert not found[0] and not found[-1]
+    best = aligned(queries, track)
+    place = best.start_segment * N_SHIFTS - best.shift
+    assert found[steps == place] == pytest.approx(best.score, abs=1e-5)
+    between = mean_products((steps[:-1] + 0.25) / N_SHIFTS, queries, track)
+    np.testing.assert_allclose(between, 0.75 * found[:-1] + 0.25 * found[1:], atol=1e-5)
