@@ -2,12 +2,13 @@
 
 import itertools
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from shipped_model_material import Material, ShippedModelError
 from shipped_model_plan import MAIN, NAFP, START_TOLERANCE_S, Set, System
+from shipped_model_repeats import is_repeated
 
 from fingerprint.evaluation import metrics
 from fingerprint.evaluation.answers import asked_lengths, read_answers, read_header
@@ -19,6 +20,7 @@ TOLERANCES = metrics.Tolerances(exact_s=START_TOLERANCE_S)
 FACTS = ("tracks", "duration_s", "rows", "bytes")
 VERDICTS = ("match_right", "match_wrong", "false_alarm")
 Row = dict[str, Any]
+Question = tuple[str, float]
 
 
 def figures(
@@ -28,7 +30,9 @@ def figures(
 
     Returns:
         JSON-able values. ``results``: a row for each set, system and length, with shares as of
-        `metrics.share`; ``start`` is the share of the hits whose start is right to 50 ms.
+        `metrics.share`; ``start`` is the share of the hits whose start is right to 50 ms,
+        and ``start_or_repeat``, counted in the main set alone, of those whose start is right or
+        at another place where the recording sounds the same.
         ``comparisons``: McNemar's test of each system against the landmark preset that finds the
         most at that length, and against the network by NAFP's recipe. ``databases``: what the main
         indexes hold.
@@ -36,8 +40,12 @@ def figures(
     results, comparisons, databases = [], [], []
     for wanted in sets:
         answered = {s.name: found for s in systems if (found := _judge(material, wanted, s))}
-        for system, judgements in answered.items():
-            results += [_row(wanted, system, group) for group in _by_length(judgements)]
+        for system in systems:
+            judgements = answered.get(system.name, [])
+            repeats = set()
+            if judgements and wanted.database == MAIN:
+                repeats = _repeats(material, wanted, system, judgements)
+            results += [_row(wanted, system.name, each, repeats) for each in _by_length(judgements)]
         presets = [s.name for s in systems if s.is_landmark_preset and s.name in answered]
         comparisons += _comparisons(wanted, answered, presets)
         if wanted.database == MAIN:
@@ -78,6 +86,27 @@ def _judge(material: Material, wanted: Set, system: System) -> list[Judgement]:
     return judgements
 
 
+def _repeats(
+    material: Material, wanted: Set, system: System, judgements: Sequence[Judgement]
+) -> set[Question]:
+    """The questions whose clip was found at another place that sounds the same."""
+    late = {
+        (each.query, each.duration_s)
+        for each in judgements
+        if each.rank == 1 and each.error_s > START_TOLERANCE_S
+    }
+    queries = QuerySet.open(material.query_folder(wanted), root=material.audio)
+    truths = {truth.id: truth for truth in queries.truths()}
+    repeats = set()
+    for answer in read_answers(material.answers(system, wanted)):
+        question, truth = (answer.query, answer.duration_s), truths[answer.query]
+        if question in late:
+            places_s = truth.start_s, answer.candidates[0].start_s
+            if is_repeated(truth.track, *places_s, answer.duration_s, START_TOLERANCE_S):
+                repeats.add(question)
+    return repeats
+
+
 def _by_length(judgements: Iterable[Judgement]) -> list[list[Judgement]]:
     groups: dict[float, list[Judgement]] = {}
     for each in judgements:
@@ -85,19 +114,24 @@ def _by_length(judgements: Iterable[Judgement]) -> list[list[Judgement]]:
     return [groups[duration_s] for duration_s in sorted(groups)]
 
 
-def _row(wanted: Set, system: str, group: Sequence[Judgement]) -> Row:
+def _row(
+    wanted: Set, system: str, group: Sequence[Judgement], repeats: Collection[Question]
+) -> Row:
     known = [each for each in group if each.answerable]
     unknown = [each for each in group if not each.answerable]
     hits = metrics.hits(known, TOLERANCES)
     # Where no start is known, none is counted.
-    starts = {i: hits["exact"][i] for i in np.flatnonzero(hits["top1"])} if "exact" in hits else {}
+    found = np.flatnonzero(hits["top1"]) if "exact" in hits else []
+    right = [known[i] for i in found]
+    starts = np.array([hits["exact"][i] for i in found], bool)
+    sounds = np.array([(each.query, each.duration_s) in repeats for each in right], bool)
     row = {
         "set": wanted.name,
         "title": wanted.title,
         "system": system,
         "duration_s": group[0].duration_s,
         **metrics.shares({name: hits[name] for name in ("top1", *VERDICTS[:2])}, known),
-        **metrics.shares({"start": np.array([*starts.values()], bool)}, [known[i] for i in starts]),
+        **metrics.shares({"start": starts, "start_or_repeat": starts | sounds}, right),
         **metrics.shares({"false_alarm": np.array([e.matched for e in unknown], bool)}, unknown),
     }
     cpu_s = [each.cpu_s for each in group if each.cpu_s is not None]

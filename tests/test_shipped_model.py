@@ -18,7 +18,7 @@ from fingerprint.music_synthesis import synthesize_track
 from fingerprint.recognizer import describe_index
 
 RATE_HZ = 16_000
-MODULES = ("plan", "material", "figures", "report")
+MODULES = ("plan", "material", "repeats", "figures", "report")
 
 
 @pytest.fixture(scope="module")
@@ -196,6 +196,46 @@ def test_shares_are_counted_among_the_right_queries(material, modules, answered)
     assert rows["landmarks"]["false_alarm"]["rate"] == 1.0
     assert rows["landmarks"]["false_alarm"]["n"] == 6
     assert found["databases"][0]["duration_s"] == 48.0
+
+
+def test_another_place_with_the_same_sound_is_counted_apart(
+    material, modules, answered, monkeypatch
+):
+    wanted, systems = answered
+    asked = []
+
+    def first_alone(path, start_s, found_s, duration_s, tolerance_s):
+        asked.append((Path(path).parent, round(found_s - start_s, 3), duration_s, tolerance_s))
+        return len(asked) == 1
+
+    monkeypatch.setattr(modules["figures"], "is_repeated", first_alone)
+    found = modules["figures"].figures(material, [wanted], systems)
+    # Of landmarks one start of four is wrong, of Wang's four of five, of Dejavu's the only one.
+    assert asked == [(material.audio, 0.06, 2.0, 0.05)] * 6
+    rows = {row["system"]: row for row in found["results"]}
+    assert rows["landmarks"]["start_or_repeat"]["rate"] == 1.0
+    assert rows["landmarks"]["start"]["rate"] == 0.75
+    assert rows["wang"]["start_or_repeat"]["rate"] == rows["wang"]["start"]["rate"]
+
+
+def test_a_repetition_is_one_of_the_waveform(modules, tmp_path):
+    is_repeated = modules["repeats"].is_repeated
+    rng = np.random.default_rng(0)
+    phrase, other = (0.2 * rng.standard_normal(16_000) for _ in range(2))
+    alike = phrase + 0.06 * rng.standard_normal(16_000)
+    unlike = phrase + 0.2 * rng.standard_normal(16_000)
+    path = str(tmp_path / "loop.wav")
+    soundfile.write(path, np.concatenate([phrase, other, alike, unlike, phrase / 8]), 8_000)
+    # 1 / sqrt(1 + 0.3 ** 2) is 0.958, 1 / sqrt(2) is 0.707.
+    assert is_repeated(path, 0.0, 4.0, 2.0, 0.05)
+    assert is_repeated(path, 0.0, 4.04, 2.0, 0.05)
+    assert not is_repeated(path, 0.0, 4.06, 2.0, 0.05)
+    assert not is_repeated(path, 0.0, 6.0, 2.0, 0.05)
+    assert not is_repeated(path, 0.0, 2.0, 2.0, 0.05)
+    assert is_repeated(path, 0.0, 8.0, 2.0, 0.05)
+    # Beyond the ends there is silence.
+    assert not is_repeated(path, 0.5, -1.0, 2.0, 0.05)
+    assert not is_repeated(path, 0.5, 11.0, 2.0, 0.05)
 
 
 def test_who_has_not_answered_everything_is_left_out(material, modules, answered, capsys):
