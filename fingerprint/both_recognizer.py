@@ -1,7 +1,7 @@
 """Identification by two methods together: a trained network and landmarks, one answer.
 
 They fail on different queries, and what both find at the same place is all the surer; see `fusion`.
-Where in its track a query begins is told by both, whoever found it; see `placing`.
+What the one names is looked up by the other; see `joint_evidence`.
 The layout of such an index is that of `both_store`.
 """
 
@@ -23,9 +23,9 @@ from fingerprint.both_store import (
 from fingerprint.file_lists import GenerationReport, find_pending
 from fingerprint.fusion import fuse
 from fingerprint.identification import Match, Recognizer
-from fingerprint.landmark_recognizer import LandmarkQuery, LandmarkRecognizer
-from fingerprint.neural_recognizer import NeuralQuery, NeuralRecognizer
-from fingerprint.placing import joint_start_s
+from fingerprint.joint_evidence import JointEvidence
+from fingerprint.landmark_recognizer import LandmarkRecognizer
+from fingerprint.neural_recognizer import NeuralRecognizer
 from fingerprint.progress import progress_bar
 from fingerprint.store import Store, StoreWriter
 from fingerprint.store_format import whole_folder
@@ -142,42 +142,34 @@ class BothRecognizer(Recognizer):
 
     def _identify(self, samples: np.ndarray, top_k: int) -> tuple[list[Match], float | None]:
         n_candidates = max(top_k, N_CANDIDATES)
-        queries = [self._hear(part, samples) for part in self.parts]
-        (neural, examined), (landmarks, _) = (
-            ([], None) if query is None else part.candidates(query, n_candidates)
-            for part, query in zip(self.parts, queries, strict=True)
+        neural_query, landmark_query = (
+            part.hear(self._at_rate_of(part, samples)) for part in self.parts
         )
+        neural, examined = self.neural.candidates(neural_query, n_candidates)
+        landmarks, _ = self.landmarks.candidates(landmark_query, n_candidates)
         durations_s = {track.name: track.duration_s for track in self.tracks}
         # What the landmarks alone have is unfinished.
         landmarks = [match for match in landmarks if match.track in durations_s]
-        found = {self.neural.method: neural, self.landmarks.method: landmarks}
-        matches = fuse(found, sum(durations_s.values()), top_k)
-        if None in queries:
-            return matches, examined
+        evidence = JointEvidence(
+            functools.cache(functools.partial(self.landmarks.places, landmark_query)),
+            functools.partial(self.neural.evidence, neural_query, neural),
+            functools.partial(self.landmarks.evidence, landmarks),
+        )
+        found = {
+            part.method: [(match, evidence.at(match.track, match.start_s)) for match in matches]
+            for part, matches in zip(self.parts, (neural, landmarks), strict=True)
+        }
         query_s = len(samples) / self.sample_rate_hz
-        starts_s = [self._start_s(match, *queries) for match in matches]
-        placed = [
-            match.moved(start_s, query_s, durations_s[match.track])
-            for match, start_s in zip(matches, starts_s, strict=True)
-        ]
+        placed = []
+        for match in fuse(found, sum(durations_s.values()), top_k):
+            start_s = evidence.start_s(match.track, match.start_s)
+            placed.append(match.moved(start_s, query_s, durations_s[match.track]))
         return placed, examined
 
-    def _hear(
-        self, part: NeuralRecognizer | LandmarkRecognizer, samples: np.ndarray
-    ) -> NeuralQuery | LandmarkQuery | None:
-        """The query as one method has it; None where nothing can be heard at its sample rate."""
+    def _at_rate_of(self, part: Recognizer, samples: np.ndarray) -> np.ndarray:
+        """The query as a method hears it: silence where it hears nothing at its sample rate."""
         try:
-            heard = from_array(samples, self.sample_rate_hz, part.sample_rate_hz)
+            return from_array(samples, self.sample_rate_hz, part.sample_rate_hz)
         except AudioError:
-            return None
-        return part.hear(heard) if part.store.n_rows else None
-
-    def _start_s(
-        self, match: Match, neural_query: NeuralQuery, landmark_query: LandmarkQuery
-    ) -> float:
-        """Where in the track the query begins, as both methods together see it."""
-        return joint_start_s(
-            match.reference_start_s - match.query_start_s,
-            self.landmarks.places(landmark_query, match.track),
-            functools.partial(self.neural.mean_products, neural_query, match.track),
-        )
+            n_samples = round(len(samples) * part.sample_rate_hz / self.sample_rate_hz)
+            return np.zeros(n_samples, np.float32)

@@ -23,9 +23,11 @@ import dataclasses
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
+Value = TypeVar("Value", float, np.ndarray)
 N_RIVALS = 5
 _COLUMNS = ("score_mean", "score_std", "score_growth", "lead_mean", "lead_std")
 # Calibrations of older models tell the growth, but not the lead: what it was, as a multiple of the
@@ -132,14 +134,39 @@ class Calibration:
                 copies; with fewer than five the score is judged by itself.
             n_tracks: tracks in the index, without this one and its copies.
         """
+        return gumbel_tail(*self._judged(score, n_segments, n_tries, n_shifts, rivals, n_tracks))
+
+    def evidence(
+        self,
+        scores: np.ndarray,
+        n_segments: int,
+        n_tries: int,
+        n_shifts: int,
+        rivals: Sequence[float] = (),
+        n_tracks: int = 0,
+    ) -> np.ndarray:
+        """`gumbel_evidence` of several scores ``(n,)`` of one query; else as `p_value`."""
+        return gumbel_evidence(
+            *self._judged(scores, n_segments, n_tries, n_shifts, rivals, n_tracks)
+        )
+
+    def _judged(
+        self,
+        score: Value,
+        n_segments: int,
+        n_tries: int,
+        n_shifts: int,
+        rivals: Sequence[float],
+        n_tracks: int,
+    ) -> tuple[Value, float, float]:
+        """What is judged, and the mean and the deviation of that of the best wrong track."""
         if self.n_tracks and len(rivals) >= N_RIVALS:
-            lead = score - rivals[N_RIVALS // 2]
             spread = _normal_lead(max(n_tracks, len(rivals))) / _normal_lead(self.n_tracks)
             mean, std = (self._at(name, n_segments) for name in ("lead_mean", "lead_std"))
-            return gumbel_tail(lead, mean * spread, std * spread**_STD_EXPONENT)
+            return score - rivals[N_RIVALS // 2], mean * spread, std * spread**_STD_EXPONENT
         n_times = n_shifts * max(1, n_tries) / self.n_reference_segments
         mean, std, growth = (self._at(name, n_segments) for name in _COLUMNS[:3])
-        return gumbel_tail(score, mean + growth * math.log(n_times), std)
+        return score, mean + growth * math.log(n_times), std
 
     def _at(self, name: str, n_segments: int) -> float:
         """A column at a length; beyond those of the fit that of the nearest."""
@@ -149,10 +176,19 @@ class Calibration:
 
 def gumbel_tail(value: float, mean: float, std: float) -> float:
     """The probability that a Gumbel variable of this mean and deviation is as large, or larger."""
+    # Far below, where the probability is 1, exp would overflow.
+    return -math.expm1(-math.exp(min(700.0, -gumbel_evidence(value, mean, std))))
+
+
+def gumbel_evidence(value: Value, mean: float, std: float) -> Value:
+    """How far a value is out in the tail of a Gumbel variable, in powers of e.
+
+    It is minus the logarithm of `gumbel_tail` where that is small, and goes on below 0 where that
+    is 1.
+    """
     scale = std * math.sqrt(6.0) / math.pi
     location = mean - np.euler_gamma * scale
-    # Far below, where the probability is 1, exp would overflow.
-    return -math.expm1(-math.exp(min(700.0, (location - value) / scale)))
+    return (value - location) / scale
 
 
 def growth_of_best(by_track: np.ndarray) -> float:

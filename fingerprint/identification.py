@@ -66,6 +66,11 @@ class Match:
         nowhere = cls(track, score, confidence, 0.0, 0.0, 0.0, 0.0, p_value=p_value)
         return nowhere.moved(start_s, query_duration_s, track_duration_s)
 
+    @property
+    def start_s(self) -> float:
+        """The second of the track on which the query's beginning falls; negative before it."""
+        return self.reference_start_s - self.query_start_s
+
     def moved(self, start_s: float, query_duration_s: float, track_duration_s: float) -> "Match":
         """The same match at another place; arguments as of `placed`."""
         query_start_s = min(max(0.0, -start_s), query_duration_s)

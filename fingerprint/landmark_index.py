@@ -143,7 +143,7 @@ class LandmarkIndex(InvertedIndex):
 
         Returns:
             Offsets, each the median of the hits within ``window_frames`` of one of them, and how
-            many distinct reference frames these are of, (n,) int64 each.
+            many distinct reference landmarks these lie on, (n,) int64 each.
         """
         borders = np.array([track, track + 1]) << _TRACK_SHIFT
         own = slice(*np.searchsorted(hits.keys, borders))
@@ -154,8 +154,7 @@ class LandmarkIndex(InvertedIndex):
         starts = np.searchsorted(offsets, middles - window_frames)
         stops = np.searchsorted(offsets, middles + window_frames, side="right")
         medians = offsets[(starts + stops - 1) // 2]
-        frames = self.frames[hits.rows[own]].astype(np.int64)
-        return medians, _distinct_within(offsets, frames, middles, window_frames)
+        return medians, _distinct_within(offsets, hits.rows[own], middles, window_frames)
 
     def _hits(self, hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Pairs of a query row and a reference row with equal hashes, (n_hits,) int64 each."""
@@ -188,22 +187,22 @@ def _evident(n_hits: int) -> int:
 
 
 def _distinct_within(
-    offsets: np.ndarray, frames: np.ndarray, middles: np.ndarray, reach: int
+    offsets: np.ndarray, rows: np.ndarray, middles: np.ndarray, reach: int
 ) -> np.ndarray:
-    """How many different frames have an offset within ``reach`` of each middle.
+    """How many different rows have an offset within ``reach`` of each middle.
 
     Args:
-        offsets, frames: (n,) of the hits.
+        offsets, rows: (n,) of the hits.
         middles: (m,) sorted, from the smallest offset to the largest.
 
     Returns:
         (m,) counts.
     """
-    order = np.lexsort((offsets, frames))
-    offsets, frames = offsets[order], frames[order]
-    # A frame counts for the middles around each of its offsets, for those around two of them once.
+    order = np.lexsort((offsets, rows))
+    offsets, rows = offsets[order], rows[order]
+    # A row counts for the middles around each of its offsets, for those around two of them once.
     first, last = offsets - reach, offsets + reach
-    is_same = np.diff(frames) == 0
+    is_same = np.diff(rows) == 0
     first[1:][is_same] = np.maximum(first[1:], last[:-1] + 1)[is_same]
     changes = np.zeros(middles[-1] - middles[0] + 2 * reach + 2, np.int64)
     np.add.at(changes, first - middles[0] + reach, 1)

@@ -1,13 +1,16 @@
 """Identification by landmarks: pairs of spectrogram peaks, no training, its own store."""
 
 import dataclasses
-from collections.abc import Iterable
+import statistics
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from fingerprint.calibration import N_RIVALS, gumbel_evidence
 from fingerprint.errors import FingerprintError
 from fingerprint.identification import Match
+from fingerprint.joint_evidence import Places
 from fingerprint.landmark_index import Hits, LandmarkIndex
 from fingerprint.landmarks import (
     PRESETS,
@@ -16,9 +19,12 @@ from fingerprint.landmarks import (
     extract_query_landmarks,
 )
 from fingerprint.peak_recognizer import PeakRecognizer
-from fingerprint.placing import Places
 from fingerprint.store import Store
 
+# Mean and deviation of the lead of the best wrong count over the median of its rivals, in units of
+# the square root of that median, as which counts scatter; of 3 to 10 s of noisy music against 60
+# recordings of other music (553 clips).
+_COUNT_LEAD = (0.83, 0.62)
 COLUMNS = {"hashes": ("uint32", ()), "frames": ("uint32", ())}
 
 
@@ -83,3 +89,17 @@ class LandmarkRecognizer(PeakRecognizer):
             query.hits, number, self.settings.match_window_frames
         )
         return Places(offsets * self.settings.hop_s, counts)
+
+    def evidence(self, candidates: Sequence[Match], counts: np.ndarray) -> np.ndarray:
+        """How far counts of landmarks ``(n,)`` are beyond those of a wrong track, in powers of e.
+
+        Judged by the lead over the rivals of the best candidate: p-values of counts are cautious,
+        and 1 for many a right track.
+
+        Args:
+            candidates: those of the query, best first.
+            counts: at any places.
+        """
+        rivals = [match.score for match in candidates[1 : 1 + N_RIVALS]]
+        typical = statistics.median(rivals) if rivals else 0.0
+        return gumbel_evidence((counts - typical) / max(1.0, typical) ** 0.5, *_COUNT_LEAD)

@@ -7,7 +7,7 @@ it identifies on its own and can never meet the wrong model.
 import dataclasses
 import shutil
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -150,11 +150,29 @@ class NeuralRecognizer(Recognizer):
         query_s = len(samples) / self.sample_rate_hz
         return [self._match(each, found, queries, query_s) for each in best], examined
 
-    def mean_products(self, query: NeuralQuery, track: str, starts_s: np.ndarray) -> np.ndarray:
-        """How a query fits each of several places ``(n,)`` of a track, see `offset_refinement`."""
+    def evidence(
+        self, query: NeuralQuery, candidates: Sequence[Match], track: str, starts_s: np.ndarray
+    ) -> np.ndarray:
+        """How far a query fits places ``(n,)`` of a track beyond a wrong track, in powers of e.
+
+        Judged by the lead over the rivals of the best candidate.
+
+        Args:
+            query: what is asked.
+            candidates: those of the query, best first.
+            track: its name.
+            starts_s: seconds of it at which the query may begin.
+        """
         number = next(i for i, each in enumerate(self.tracks) if each.name == track)
         starts = (starts_s + self._first_shift_s()) / self.fingerprinter.grid.start_s(1)
-        return mean_products(starts, query.queries, self._rows_of(number))
+        return self._calibration().evidence(
+            mean_products(starts, query.queries, self._rows_of(number)),
+            query.queries.shape[1],
+            self.store.n_rows,
+            self._rules.n_shifts,
+            rivals=[match.score for match in candidates[1 : 1 + N_RIVALS]],
+            n_tracks=len(self.tracks) - 1,
+        )
 
     def _align(self, queries: np.ndarray, top_k: int) -> tuple[list[Hypothesis], float | None]:
         """The best places, and the mean share of the rows that each segment was compared with."""
@@ -190,8 +208,6 @@ class NeuralRecognizer(Recognizer):
         its length; the others' scores are of all of it, and no rivals then. Any part of the query
         could have met the track: it had as many tries as there are starts, overhanging ones too.
         """
-        stored = self.fingerprinter.calibration
-        calibration = UNCALIBRATED if stored is None else Calibration.from_dict(stored)
         n_tries, rivals, n_others = self.store.n_rows, [], len(self.tracks) - 1
         if hypothesis.n_overlapping < n_segments:
             n_tries += len(self.tracks) * (n_segments - 1)
@@ -202,7 +218,7 @@ class NeuralRecognizer(Recognizer):
             n_others -= len(copies)
             # In a small index up to two copies may stand in: the median is a rival's score still.
             rivals = (rivals + copies[: N_RIVALS // 2])[:N_RIVALS]
-        return calibration.p_value(
+        return self._calibration().p_value(
             hypothesis.score * n_segments / hypothesis.n_overlapping,
             hypothesis.n_overlapping,
             n_tries,
@@ -210,6 +226,10 @@ class NeuralRecognizer(Recognizer):
             rivals=sorted((each.score for each in rivals), reverse=True),
             n_tracks=n_others,
         )
+
+    def _calibration(self) -> Calibration:
+        stored = self.fingerprinter.calibration
+        return UNCALIBRATED if stored is None else Calibration.from_dict(stored)
 
     def _rows_of(self, track: int) -> np.ndarray:
         """The stored fingerprints ``(n, d)`` of a track, by its number."""

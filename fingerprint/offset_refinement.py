@@ -36,19 +36,18 @@ def mean_products(starts: np.ndarray, queries: np.ndarray, track_vectors: np.nda
     """The scores that hypotheses of other places in the track would have.
 
     Args:
-        starts: ``(n,)`` hops of the track at which the query would begin; what lies between two
-            shifts is interpolated.
+        starts: ``(n,)`` hops of the track at which the query would begin; of the two shifts that
+            such a place lies between the better one counts.
         queries: ``(n_shifts, m, d)``, shifts equally spaced within a hop.
         track_vectors: ``(n_rows, d)``, float16 or float32.
 
     Returns:
         ``(n,)`` means of the m inner products, which are 0 beyond the ends of the track.
     """
-    steps = np.asarray(starts, np.float64) * len(queries)
-    before = np.floor(steps).astype(np.int64)
-    places = np.unique([before, before + 1])
-    products = [_products(int(step), queries, track_vectors).sum() for step in places]
-    return np.interp(steps, places, products) / queries.shape[1]
+    before = np.floor(np.asarray(starts, np.float64) * len(queries)).astype(np.int64)
+    steps, places = np.unique([before, before + 1], return_inverse=True)
+    products = [_products(int(step), queries, track_vectors).sum() for step in steps]
+    return np.array(products)[places.reshape(2, -1)].max(axis=0) / queries.shape[1]
 
 
 def vertex(before: float, at: float, after: float) -> float:

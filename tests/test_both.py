@@ -1,13 +1,16 @@
+import dataclasses
 import json
 import shutil
 
 import numpy as np
 import pytest
+import scipy.stats
 import soundfile
 from recognizer_cases import RATE_HZ, WaveformFingerprinter, write_model
 
 from fingerprint import cli, neural_recognizer, pretrained
 from fingerprint.both_recognizer import BothRecognizer
+from fingerprint.calibration import UNCALIBRATED
 from fingerprint.errors import FingerprintError
 from fingerprint.evaluation.audio_distractors import add_audio, add_derived
 from fingerprint.evaluation.distractors import PREFIX, remove_distractors
@@ -128,6 +131,38 @@ def test_landmarks_say_when_in_what_the_network_alone_found(
     assert (match.track, match.found_by) == (str(music / "3.wav"), ("neural",))
     assert match.reference_start_s == pytest.approx(4.0, abs=0.033)
     assert match.reference_end_s - match.reference_start_s == pytest.approx(5.0)
+
+
+def test_the_evidence_of_a_place_is_that_of_its_score(index, audio):
+    neural = open_recognizer(index).neural
+    query = neural.hear(audio[2][3 * RATE_HZ : 8 * RATE_HZ])
+    candidates, _ = neural.candidates(query, 20)
+    assert len(candidates) == N_TRACKS
+    for match in candidates:
+        (evidence,) = neural.evidence(query, candidates, match.track, np.array([match.start_s]))
+        # The stand-in has no calibration, whose p-values are of the score and nothing else.
+        scale = UNCALIBRATED.score_std[0] * np.sqrt(6) / np.pi
+        location = UNCALIBRATED.score_mean[0] - np.euler_gamma * scale
+        assert evidence == pytest.approx((match.score - location) / scale, abs=1e-3)
+
+
+def test_the_evidence_of_landmarks_is_their_lead(index, audio):
+    landmarks = open_recognizer(index).landmarks
+    query = landmarks.hear(audio[2][3 * RATE_HZ : 8 * RATE_HZ])
+    (best, *_), _ = landmarks.candidates(query, 20)
+    places = landmarks.places(query, best.track)
+    assert places.counts.max() == best.score
+    assert places.starts_s[np.argmax(places.counts)] == pytest.approx(best.start_s)
+    candidates = [dataclasses.replace(best, score=score) for score in (40, 9, 4, 9, 1, 10, 30)]
+    counts = np.array([9.0, 30.0, 0.0])
+    scale = 0.62 * np.sqrt(6) / np.pi
+    oracle = scipy.stats.gumbel_r(0.83 - np.euler_gamma * scale, scale)
+    # Rivals are the next five, and the median of these is 9: 30 leads by 7 roots of 9.
+    evidence = landmarks.evidence(candidates, counts)
+    assert evidence[1] == pytest.approx(-oracle.logsf(7.0), rel=1e-4)
+    assert evidence[0] == pytest.approx((0.0 - oracle.args[0]) / oracle.args[1])
+    assert evidence[2] < evidence[0] < evidence[1]
+    assert landmarks.evidence(candidates[:1], counts)[1] == pytest.approx(-oracle.logsf(30.0))
 
 
 def test_what_is_above_the_model_s_rate_is_left_to_the_landmarks(index):

@@ -154,3 +154,18 @@ def test_without_a_calibration_neither_size_nor_rivals_count():
 def test_a_calibration_without_a_column_is_refused():
     with pytest.raises(KeyError, match="score_std"):
         Calibration.from_dict({name: v for name, v in OLD.items() if name != "score_std"})
+
+
+@pytest.mark.parametrize("rivals", [(), (0.42, 0.41, 0.4, 0.39, 0.38)])
+def test_evidence_is_the_logarithm_of_a_p_value_and_goes_on_below_it(rivals):
+    calibration = Calibration(
+        (1, 9), (0.5, 0.4), (0.05, 0.04), (0.02, 0.02), (0.05, 0.04), (0.03, 0.02), 1000, 29
+    )
+    scores = np.array([0.1, 0.3, 0.5, 0.8])
+    more = {"rivals": rivals, "n_tracks": 500}
+    evidence = calibration.evidence(scores, 5, 2000, 4, **more)
+    p_values = [calibration.p_value(score, 5, 2000, 4, **more) for score in scores]
+    assert p_values == pytest.approx((-np.expm1(-np.exp(-evidence))).tolist())
+    assert evidence[3] == pytest.approx(-np.log(p_values[3]), rel=1e-3)
+    np.testing.assert_allclose(np.diff(evidence) / np.diff(scores), np.ptp(evidence[1:]) / 0.5)
+    assert evidence[0] < 0

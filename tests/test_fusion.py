@@ -1,4 +1,3 @@
-import dataclasses
 import math
 
 import numpy as np
@@ -15,8 +14,15 @@ def candidate(track, p_value, start_s=10.0, **more):
     return Match.placed(track, 1.0, 1.0 - p_value, start_s, 5.0, 200.0, p_value=p_value, **more)
 
 
-def fused(neural, landmarks, index_s=HOURS_S, top_k=5):
-    return fuse({"neural": neural, "landmarks": landmarks}, index_s, top_k)
+def fused(neural, landmarks, index_s=HOURS_S, top_k=5, evidence=None):
+    """Candidates whose evidence is by track or, for one of them, by track and method."""
+
+    def judged(method, matches):
+        values = evidence or {}
+        return [(m, values.get((m.track, method), values.get(m.track, 1.0))) for m in matches]
+
+    found = {"neural": neural, "landmarks": landmarks}
+    return fuse({method: judged(method, own) for method, own in found.items()}, index_s, top_k)
 
 
 def named(matches):
@@ -51,10 +57,8 @@ def test_one_method_alone_counts_twice():
     assert match.confidence == pytest.approx(1 - 2e-4)
     assert match.p_value == pytest.approx(2e-4)
     assert match.found_by == ("neural",)
-    assert match.score == pytest.approx(4.0)
     (match,) = fused([], [candidate("a", 0.8)])
     assert (repr(match.confidence), match.found_by) == ("0.0", ("landmarks",))
-    assert match.score == pytest.approx(-math.log10(0.8))
 
 
 def test_agreement_is_a_p_value_of_its_own():
@@ -78,13 +82,18 @@ def test_the_place_is_that_of_the_landmarks_where_both_agree():
     assert len(match.found_by) == 1
 
 
-def test_at_different_places_the_surer_method_counts_alone():
-    apart = 10.0 + SAME_PLACE_S + 0.01
-    (match,) = fused([candidate("a", 1e-3)], [candidate("a", 1e-5, apart)])
+@pytest.mark.parametrize(
+    ("surer", "start_s"), [("neural", 10.0), ("landmarks", 10.0 + SAME_PLACE_S + 0.01)]
+)
+def test_at_different_places_the_one_with_more_evidence_stands(surer, start_s):
+    evidence = {("a", "neural"): 2.0, ("a", "landmarks"): 2.0} | {("a", surer): 3.0}
+    neural = [candidate("a", 1e-3)]
+    landmarks = [candidate("a", 1e-5, 10.0 + SAME_PLACE_S + 0.01)]
+    (match,) = fused(neural, landmarks, evidence=evidence)
+    assert (match.found_by, match.start_s) == ((surer,), start_s)
+    # Of a track the smallest p-value counts, whoever says where it is.
     assert match.p_value == pytest.approx(2e-5)
-    assert (match.found_by, match.reference_start_s) == (("landmarks",), apart)
-    (match,) = fused([candidate("a", 1e-5)], [candidate("a", 1e-3, apart)])
-    assert (match.found_by, match.reference_start_s) == (("neural",), 10.0)
+    assert match.score == pytest.approx(3.0 / math.log(10))
 
 
 def test_agreement_never_makes_less_sure():
@@ -98,33 +107,36 @@ def test_agreement_never_makes_less_sure():
     assert both.p_value == pytest.approx(2e-200, rel=1e-6)
 
 
-def test_second_for_both_beats_two_that_are_first_for_one():
+def test_second_for_both_may_be_surer_than_first_for_one():
     neural = [candidate("x", 0.4), candidate("b", 0.6)]
     landmarks = [candidate("y", 0.4, 30.0), candidate("b", 0.7, 10.1)]
-    matches = fused(neural, landmarks)
-    assert named(matches)[0] == "b"
-    assert matches[0].found_by == ("neural", "landmarks")
+    by_name = {match.track: match for match in fused(neural, landmarks)}
+    assert by_name["b"].found_by == ("neural", "landmarks")
     expected = scipy.stats.combine_pvalues([0.6, 0.7, 4 * 0.002], method="fisher").pvalue
-    assert matches[0].p_value == pytest.approx(expected, rel=1e-9)
-    assert set(named(matches)[1:]) == {"x", "y"}
+    assert by_name["b"].p_value == pytest.approx(expected, rel=1e-9)
+    assert by_name["x"].p_value == by_name["y"].p_value == pytest.approx(0.8)
 
 
-def test_of_candidates_that_nothing_speaks_for_the_methods_give_in_turn():
+def test_evidence_orders_and_p_values_judge():
+    neural = [candidate("a", 1e-9), candidate("b", 0.5), candidate("c", 0.9)]
+    landmarks = [candidate("d", 1e-3, 50.0), candidate("b", 0.5)]
+    evidence = {"a": -1.0, ("b", "neural"): 1.0, ("b", "landmarks"): 5.0, "c": 7.0, "d": 6.0}
+    matches = fused(neural, landmarks, evidence=evidence)
+    assert named(matches) == ["c", "d", "b", "a"]
+    assert [match.score * math.log(10) for match in matches] == pytest.approx([7, 6, 5, -1])
+    assert matches[3].p_value == pytest.approx(2e-9)
+    assert named(fused(neural, landmarks, evidence=evidence, top_k=2)) == ["c", "d"]
+
+
+def test_of_equal_evidence_the_first_method_and_its_best_come_first():
     neural = [candidate(name, 1.0) for name in "acd"]
     landmarks = [candidate(name, 1.0, 90.0) for name in "be"]
-    assert named(fused(neural, landmarks)) == list("abced")
-    assert named(fused(neural, landmarks, top_k=2)) == ["a", "b"]
+    assert named(fused(neural, landmarks)) == list("acdbe")
 
 
-def test_p_values_of_zero_keep_their_order():
-    neural = [candidate("a", 0.0), candidate("b", 0.0), candidate("c", 1e-200)]
-    landmarks = [candidate("c", 1e-250), candidate("d", 1e-20)]
-    matches = fused(neural, landmarks)
-    assert named(matches) == ["c", "a", "b", "d"]
-    assert all(match.confidence == 1.0 for match in matches)
-    assert all(math.isfinite(match.score) for match in matches)
-    scores = [match.score for match in matches]
-    assert scores == sorted(scores, reverse=True)
+def test_p_values_of_zero_are_certain():
+    matches = fused([candidate("a", 0.0)], [candidate("a", 1e-250)])
+    assert [match.confidence for match in matches] == [1.0]
 
 
 def test_a_match_without_p_value_speaks_by_its_confidence():
@@ -134,45 +146,3 @@ def test_a_match_without_p_value_speaks_by_its_confidence():
 
 def test_nothing_found_is_nothing():
     assert fused([], []) == []
-
-
-def counted(track, count, p_value=1.0):
-    return dataclasses.replace(candidate(track, p_value), score=count)
-
-
-def test_counts_are_ordered_by_their_lead_over_the_next_five():
-    """A right track of whose count nobody would swear outweighs a wrong one of little evidence."""
-    counts = [counted("right", 14.0), *(counted(f"x{i}", 7.0 - i % 2) for i in range(6))]
-    first, second, *_ = fused([candidate("wrong", 0.05)], counts)
-    assert (first.track, second.track) == ("right", "wrong")
-    # Rivals are 7, 6, 7, 6, 7.
-    lead = (14 - 7) / math.sqrt(7)
-    scale = 0.62 * math.sqrt(6) / math.pi
-    oracle = scipy.stats.gumbel_r(0.83 - np.euler_gamma * scale, scale)
-    assert first.score == pytest.approx(-oracle.logsf(lead) / math.log(10), rel=1e-6)
-    assert first.confidence == 0.0
-    assert second.score == pytest.approx(-math.log10(0.05))
-
-
-def test_few_counts_have_no_lead():
-    few = [counted("right", 30.0, 0.2), *(counted(f"x{i}", 2.0) for i in range(4))]
-    first, *_ = fused([candidate("wrong", 0.05)], few)
-    assert first.track == "wrong"
-
-
-def test_many_copies_are_no_less_likely_than_their_p_values():
-    """Of six copies none leads the others, and yet each is found beyond doubt."""
-    copies = [counted(f"copy{i}", 200.0 - i, 1e-40) for i in range(6)]
-    wrong = [candidate("wrong", 1e-3), *(candidate(f"copy{i}", 0.9) for i in range(6))]
-    matches = fused(wrong, [*copies, counted("wrong", 8.0)], top_k=7)
-    assert named(matches) == [*(f"copy{i}" for i in range(6)), "wrong"]
-    assert all("landmarks" in match.found_by for match in matches[:6])
-
-
-def test_of_a_track_the_smallest_p_value_counts_whoever_says_where_it_is():
-    """A cautious count leads by so much that its place is taken; the other method is sure."""
-    counts = [counted("right", 30.0, 1.0), *(counted(f"x{i}", 3.0) for i in range(6))]
-    first, *_ = fused([candidate("right", 1e-4, 90.0)], counts)
-    assert (first.track, first.reference_start_s, first.found_by) == ("right", 10.0, ("landmarks",))
-    assert first.p_value == pytest.approx(2e-4)
-    assert first.confidence == pytest.approx(1 - 2e-4)

@@ -38,7 +38,14 @@ LAYERS = [
         *("store_format", "store_writer", "store", "file_lists"),
         *("read_ahead", "reference_segments", "generate"),
     ],
-    ["searchers", "alignment", "exhaustive_alignment", "offset_refinement", "rivals", "placing"],
+    [
+        "searchers",
+        "alignment",
+        "exhaustive_alignment",
+        "offset_refinement",
+        "rivals",
+        "joint_evidence",
+    ],
     [
         *("landmark_settings", "landmark_peaks", "landmarks", "spectral_hash"),
         *("inverted_index", "landmark_index", "spectral_hash_index"),
@@ -60,7 +67,7 @@ IDENTIFICATION_STARTS_AT = {
 }
 NUMPY_ONLY = {
     *("audio", "segments", "calibration", "alignment"),
-    *("exhaustive_alignment", "offset_refinement", "rivals", "placing"),
+    *("exhaustive_alignment", "offset_refinement", "rivals", "joint_evidence"),
     *("store_format", "store_writer", "store"),
     *("landmark_settings", "landmark_peaks", "landmarks", "spectral_hash"),
     *("inverted_index", "landmark_index", "spectral_hash_index"),

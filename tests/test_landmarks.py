@@ -309,16 +309,16 @@ def test_windows_of_a_track_are_those_of_brute_force(rng, reach):
     hits = index.hits(hashes, frames)
     for track, (own_hashes, own_frames) in enumerate(references):
         met = [
-            (int(r) - int(q), int(r))
-            for own, r in zip(own_hashes, own_frames, strict=True)
+            (int(r) - int(q), row)
+            for row, (own, r) in enumerate(zip(own_hashes, own_frames, strict=True))
             for asked, q in zip(hashes, frames, strict=True)
             if own == asked
         ]
         expected = []
         for middle in sorted({offset for offset, _ in met}):
-            near = sorted((o, r) for o, r in met if abs(o - middle) <= reach)
+            near = sorted((o, row) for o, row in met if abs(o - middle) <= reach)
             median = near[(len(near) - 1) // 2][0]
-            expected.append((median, len({r for _, r in near})))
+            expected.append((median, len({row for _, row in near})))
         offsets, counts = index.windows(hits, track, reach)
         assert list(zip(offsets.tolist(), counts.tolist(), strict=True)) == expected
 
