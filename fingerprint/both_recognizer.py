@@ -147,9 +147,8 @@ class BothRecognizer(Recognizer):
         )
         neural, examined = self.neural.candidates(neural_query, n_candidates)
         landmarks, _ = self.landmarks.candidates(landmark_query, n_candidates)
-        durations_s = {track.name: track.duration_s for track in self.tracks}
         # What the landmarks alone have is unfinished.
-        landmarks = [match for match in landmarks if match.track in durations_s]
+        landmarks = [match for match in landmarks if self.store.number_of(match.track) is not None]
         evidence = JointEvidence(
             functools.cache(functools.partial(self.landmarks.places, landmark_query)),
             functools.partial(self.neural.evidence, neural_query, neural),
@@ -161,9 +160,10 @@ class BothRecognizer(Recognizer):
         }
         query_s = len(samples) / self.sample_rate_hz
         placed = []
-        for match in fuse(found, sum(durations_s.values()), top_k):
+        for match in fuse(found, sum(track.duration_s for track in self.tracks), top_k):
+            track_s = self.tracks[self.store.number_of(match.track)].duration_s
             start_s = evidence.start_s(match.track, match.start_s)
-            placed.append(match.moved(start_s, query_s, durations_s[match.track]))
+            placed.append(match.moved(start_s, query_s, track_s))
         return placed, examined
 
     def _at_rate_of(self, part: Recognizer, samples: np.ndarray) -> np.ndarray:

@@ -82,7 +82,7 @@ class LandmarkRecognizer(PeakRecognizer):
 
     def places(self, query: LandmarkQuery, track: str) -> Places:
         """Where in a track the query may begin, as far as landmarks tell; nowhere if not in it."""
-        number = next((i for i, each in enumerate(self.tracks) if each.name == track), None)
+        number = self.store.number_of(track)
         if number is None:
             return Places(np.zeros(0), np.zeros(0))
         offsets, counts = self._open_index().windows(

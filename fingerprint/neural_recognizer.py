@@ -163,10 +163,10 @@ class NeuralRecognizer(Recognizer):
             track: its name.
             starts_s: seconds of it at which the query may begin.
         """
-        number = next(i for i, each in enumerate(self.tracks) if each.name == track)
+        rows = self._rows_of(self.store.number_of(track))
         starts = (starts_s + self._first_shift_s()) / self.fingerprinter.grid.start_s(1)
         return self._calibration().evidence(
-            mean_products(starts, query.queries, self._rows_of(number)),
+            mean_products(starts, query.queries, rows),
             query.queries.shape[1],
             self.store.n_rows,
             self._rules.n_shifts,

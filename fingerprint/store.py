@@ -125,6 +125,12 @@ class Store:
         """Sixteen hexadecimal digits, others for any other content."""
         return self._header.tracks_sha256[:16]
 
+    def number_of(self, track: str) -> int | None:
+        """The place of a track among `tracks`, by its name; None if there is none of that name."""
+        if self._numbers is None:
+            self._numbers = {each.name: number for number, each in enumerate(self.tracks)}
+        return self._numbers.get(track)
+
     def column(self, name: str) -> np.ndarray:
         """Rows of all tracks ``(n_rows, *row_shape)``, read-only and memory-mapped."""
         if name not in self._maps:
@@ -191,6 +197,7 @@ class Store:
     def _show(self, header: Header, tracks: list[Track]) -> None:
         self._header, self.tracks = header, tracks
         self._maps: dict[str, np.ndarray] = {}
+        self._numbers: dict[str, int] | None = None
 
 
 def _check_vacant(folder: Path) -> None:

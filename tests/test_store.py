@@ -166,6 +166,17 @@ def test_removal_keeps_the_others(filled):
     assert not (store.folder / "data-0").exists()
 
 
+def test_tracks_are_numbered_by_name_as_they_are_now(filled):
+    store, _ = filled
+    names = [track.name for track in store.tracks]
+    assert [store.number_of(name) for name in names] == list(range(len(names)))
+    assert store.number_of("unheard of") is None
+    with store.writer() as writer:
+        writer.remove([names[0]])
+    assert store.number_of(names[0]) is None
+    assert store.number_of(names[1]) == 0
+
+
 def test_everything_can_be_removed(filled):
     store, expected = filled
     with store.writer() as writer:
