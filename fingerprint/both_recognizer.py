@@ -143,28 +143,34 @@ class BothRecognizer(Recognizer):
     def _identify(self, samples: np.ndarray, top_k: int) -> tuple[list[Match], float | None]:
         n_candidates = max(top_k, N_CANDIDATES)
         neural_query, landmark_query = (
-            part.hear(self._at_rate_of(part, samples)) for part in self.parts
+            part.hear(self._at_rate_of(part, samples), n_candidates) for part in self.parts
         )
-        neural, examined = self.neural.candidates(neural_query, n_candidates)
-        landmarks, _ = self.landmarks.candidates(landmark_query, n_candidates)
-        # What the landmarks alone have is unfinished.
-        landmarks = [match for match in landmarks if self.store.number_of(match.track) is not None]
-        evidence = JointEvidence(
-            functools.cache(functools.partial(self.landmarks.places, landmark_query)),
-            functools.partial(self.neural.evidence, neural_query, neural),
-            functools.partial(self.landmarks.evidence, landmarks),
+        joint = JointEvidence(
+            functools.cache(self.landmarks.places(landmark_query)),
+            self.neural.evidence(neural_query),
+            self.landmarks.evidence(landmark_query),
         )
-        found = {
-            part.method: [(match, evidence.at(match.track, match.start_s)) for match in matches]
-            for part, matches in zip(self.parts, (neural, landmarks), strict=True)
+        matches = {
+            self.neural.method: self.neural.candidates(neural_query, n_candidates),
+            # What the landmarks alone have is unfinished.
+            self.landmarks.method: [
+                match
+                for match in self.landmarks.candidates(landmark_query)
+                if self.store.number_of(match.track) is not None
+            ],
         }
+        found = {
+            method: [(match, joint.at(match.track, match.start_s)) for match in own]
+            for method, own in matches.items()
+        }
+        best = fuse(found, sum(track.duration_s for track in self.tracks), top_k)
         query_s = len(samples) / self.sample_rate_hz
-        placed = []
-        for match in fuse(found, sum(track.duration_s for track in self.tracks), top_k):
-            track_s = self.tracks[self.store.number_of(match.track)].duration_s
-            start_s = evidence.start_s(match.track, match.start_s)
-            placed.append(match.moved(start_s, query_s, track_s))
-        return placed, examined
+        return [self._placed(match, joint, query_s) for match in best], neural_query.examined
+
+    def _placed(self, match: Match, joint: JointEvidence, query_s: float) -> Match:
+        """The match at the place that both methods together see, perhaps another repetition."""
+        track = self.tracks[self.store.number_of(match.track)]
+        return match.moved(joint.start_s(match.track, match.start_s), query_s, track.duration_s)
 
     def _at_rate_of(self, part: Recognizer, samples: np.ndarray) -> np.ndarray:
         """The query as a method hears it: silence where it hears nothing at its sample rate."""

@@ -27,7 +27,7 @@ from typing import TypeVar
 
 import numpy as np
 
-Value = TypeVar("Value", float, np.ndarray)
+_Value = TypeVar("_Value", float, np.ndarray)
 N_RIVALS = 5
 _COLUMNS = ("score_mean", "score_std", "score_growth", "lead_mean", "lead_std")
 # Calibrations of older models tell the growth, but not the lead: what it was, as a multiple of the
@@ -152,13 +152,13 @@ class Calibration:
 
     def _judged(
         self,
-        score: Value,
+        score: _Value,
         n_segments: int,
         n_tries: int,
         n_shifts: int,
         rivals: Sequence[float],
         n_tracks: int,
-    ) -> tuple[Value, float, float]:
+    ) -> tuple[_Value, float, float]:
         """What is judged, and the mean and the deviation of that of the best wrong track."""
         if self.n_tracks and len(rivals) >= N_RIVALS:
             spread = _normal_lead(max(n_tracks, len(rivals))) / _normal_lead(self.n_tracks)
@@ -180,7 +180,7 @@ def gumbel_tail(value: float, mean: float, std: float) -> float:
     return -math.expm1(-math.exp(min(700.0, -gumbel_evidence(value, mean, std))))
 
 
-def gumbel_evidence(value: Value, mean: float, std: float) -> Value:
+def gumbel_evidence(value: _Value, mean: float, std: float) -> _Value:
     """How far a value is out in the tail of a Gumbel variable, in powers of e.
 
     It is minus the logarithm of `gumbel_tail` where that is small, and goes on below 0 where that

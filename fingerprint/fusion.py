@@ -28,7 +28,10 @@ unsure may be sure together.
 These p-values promise few false alarms and are cautious, those of counted landmarks most of all,
 which are 1 for many a right track. Among candidates of which one is right a cautious method would
 be outvoted by a wrong candidate of the other. So they judge, and what orders the candidates is the
-evidence that both methods have for the place of each, see `joint_evidence`.
+evidence that both methods have for the place of each, see `joint_evidence`. Evidence of leads is
+blind to some that p-values see: to a recording that the index holds many times, or of which a query
+is heard in part. So the evidence for a track is no less than that of its p-value where that is
+below 0.01, which hardly any wrong one is.
 
 R. A. Fisher, Statistical Methods for Research Workers, 4th edition, 1932, section 21.1.
 """
@@ -46,6 +49,8 @@ SAME_PLACE_S = 0.5
 _ALIKE = 0.002
 # Chance may put places together that often, counting what the weaker method has to say.
 _CHANCE_AGREEMENT = 0.05
+# p-values below it are evidence.
+_SURE_P_VALUE = 0.01
 # Stands for 0, of which there is no logarithm.
 _SMALLEST_P_VALUE = sys.float_info.min
 
@@ -104,12 +109,14 @@ def _fused(candidates: Mapping[str, _Candidate], index_s: float, n_methods: int)
     """What the candidates of one track become."""
     log_p, methods = _judged(candidates, index_s, n_methods)
     evidence = max(each.evidence for each in candidates.values())
+    if log_p < math.log(_SURE_P_VALUE):
+        evidence = max(evidence, -log_p)
     return dataclasses.replace(
         candidates[methods[-1]].match,
         score=evidence / math.log(10),
         # Adding 0.0 turns -0.0 into 0.0.
         confidence=-math.expm1(log_p) + 0.0,
-        found_by=tuple(methods),
+        found_by=methods,
         p_value=math.exp(log_p),
     )
 

@@ -22,12 +22,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-# What a network says counts so much, and so much counts what the best wrong track would do, too.
+# Of what the network says, and of what is less than the best wrong track would do.
 _NETWORK_WEIGHT = 0.5
 _WEAK_WEIGHT = 0.5
 # Of the landmarks in a track so many places with the most of them are looked at.
 _N_COMPARED = 64
-# The place of a network is that far off in a room; so few landmarks are no chance there.
+# The place of a network is up to that far off in a room. One landmark there says nothing; two may
+# be chance in a long query, but are right more often than the network is.
 _REACH_S = 0.15
 _FEWEST_LANDMARKS = 2
 
@@ -77,7 +78,10 @@ class JointEvidence:
         best_s = starts_s[np.argmax(self._sum(track, starts_s, counts))]
         is_near = np.abs(places.starts_s - best_s) <= _REACH_S
         near = np.flatnonzero(is_near & (places.counts >= _FEWEST_LANDMARKS))
-        return float(places.starts_s[near[np.argmax(places.counts[near])]] if len(near) else best_s)
+        if not len(near):
+            return float(best_s)
+        distances_s = np.abs(places.starts_s[near] - best_s)
+        return float(places.starts_s[near[np.lexsort((distances_s, -places.counts[near]))[0]]])
 
     def _sum(self, track: str, starts_s: np.ndarray, counts: np.ndarray) -> np.ndarray:
         network = _NETWORK_WEIGHT * _weighed(self.of_network(track, starts_s))

@@ -142,19 +142,31 @@ class LandmarkIndex(InvertedIndex):
         """Where in one track a query meets anything.
 
         Returns:
-            Offsets, each the median of the hits within ``window_frames`` of one of them, and how
-            many distinct reference landmarks these lie on, (n,) int64 each.
+            Offsets, each the median of the hits in a window as of `match`, and how many distinct
+            reference landmarks these lie on, (n,) int64 each.
         """
         borders = np.array([track, track + 1]) << _TRACK_SHIFT
         own = slice(*np.searchsorted(hits.keys, borders))
         offsets = hits.keys[own] - borders[0] - _ZERO_OFFSET
         if not len(offsets):
             return offsets, offsets
-        middles = np.unique(offsets)
-        starts = np.searchsorted(offsets, middles - window_frames)
-        stops = np.searchsorted(offsets, middles + window_frames, side="right")
+        starts = np.flatnonzero(np.diff(offsets, prepend=offsets[0] - 1))
+        reach = 2 * window_frames
+        stops = np.searchsorted(offsets, offsets[starts] + reach, side="right")
         medians = offsets[(starts + stops - 1) // 2]
-        return medians, _distinct_within(offsets, hits.rows[own], middles, window_frames)
+        counts = _distinct_from(offsets, hits.rows[own], offsets[starts], reach)
+        # Of the windows around one median the fullest.
+        fullest_first = np.argsort(-counts, kind="stable")
+        medians, chosen = np.unique(medians[fullest_first], return_index=True)
+        return medians, counts[fullest_first][chosen]
+
+    def best_by_chance(self, hits: Hits, window_frames: int = 2) -> float:
+        """The count that chance gives about one of all windows, as the p-values have it."""
+        n_windows = self._n_windows(hits.n_query_frames)
+        expected = len(hits.keys) * (2 * window_frames + 1) / n_windows
+        clumps = scipy.special.pdtrik(1.0 - 1.0 / n_windows, expected / _HITS_PER_CLUMP)
+        # Where chance gives hardly anything, there is no such number.
+        return max(0.0, float(np.nan_to_num(clumps))) * _HITS_PER_CLUMP
 
     def _hits(self, hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Pairs of a query row and a reference row with equal hashes, (n_hits,) int64 each."""
@@ -175,10 +187,14 @@ class LandmarkIndex(InvertedIndex):
     ) -> float:
         window = 2 * window_frames + 1
         expected = n_chance_hits * window / max(n_query_frames, int(self.track_frames[track]))
-        n_windows = int(self.track_frames.sum()) + n_query_frames * len(self.track_frames)
+        n_windows = self._n_windows(n_query_frames)
         # The regularised lower incomplete gamma function P(n, lambda) is P(Poisson(lambda) >= n).
         tail = scipy.special.gammainc(n_frames / _HITS_PER_CLUMP, expected / _HITS_PER_CLUMP)
         return float(min(1.0, n_windows * tail))
+
+    def _n_windows(self, n_query_frames: int) -> int:
+        """Offsets that a query may have, over all tracks."""
+        return max(1, int(self.track_frames.sum()) + n_query_frames * len(self.track_frames))
 
 
 def _evident(n_hits: int) -> int:
@@ -186,28 +202,29 @@ def _evident(n_hits: int) -> int:
     return n_hits if n_hits >= _FEWEST_EVIDENT_HITS else 0
 
 
-def _distinct_within(
-    offsets: np.ndarray, rows: np.ndarray, middles: np.ndarray, reach: int
+def _distinct_from(
+    offsets: np.ndarray, rows: np.ndarray, firsts: np.ndarray, reach: int
 ) -> np.ndarray:
-    """How many different rows have an offset within ``reach`` of each middle.
+    """How many different rows have an offset from each first one up to ``reach`` more.
 
     Args:
         offsets, rows: (n,) of the hits.
-        middles: (m,) sorted, from the smallest offset to the largest.
+        firsts: (m,) sorted, from the smallest offset to the largest.
 
     Returns:
         (m,) counts.
     """
     order = np.lexsort((offsets, rows))
     offsets, rows = offsets[order], rows[order]
-    # A row counts for the middles around each of its offsets, for those around two of them once.
-    first, last = offsets - reach, offsets + reach
+    # A row counts for the windows that begin up to its offset; for those that two of its offsets
+    # are in, once.
+    begin, end = offsets - reach, offsets
     is_same = np.diff(rows) == 0
-    first[1:][is_same] = np.maximum(first[1:], last[:-1] + 1)[is_same]
-    changes = np.zeros(middles[-1] - middles[0] + 2 * reach + 2, np.int64)
-    np.add.at(changes, first - middles[0] + reach, 1)
-    np.add.at(changes, last + 1 - middles[0] + reach, -1)
-    return np.cumsum(changes)[middles - middles[0] + reach]
+    begin[1:][is_same] = np.maximum(begin[1:], end[:-1] + 1)[is_same]
+    changes = np.zeros(firsts[-1] - firsts[0] + reach + 2, np.int64)
+    np.add.at(changes, begin - firsts[0] + reach, 1)
+    np.add.at(changes, end + 1 - firsts[0] + reach, -1)
+    return np.cumsum(changes)[firsts - firsts[0] + reach]
 
 
 def _best_windows(keys: np.ndarray, reach: int, n_tracks: int) -> list[tuple[int, int]]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from fingerprint.calibration import N_RIVALS, gumbel_evidence
 from fingerprint.errors import FingerprintError
 from fingerprint.identification import Match
 from fingerprint.joint_evidence import Places
-from fingerprint.landmark_index import Hits, LandmarkIndex
+from fingerprint.landmark_index import Hits, LandmarkIndex, LandmarkMatch
 from fingerprint.landmarks import (
     PRESETS,
     LandmarkSettings,
@@ -23,17 +23,19 @@ from fingerprint.store import Store
 
 # Mean and deviation of the lead of the best wrong count over the median of its rivals, in units of
 # the square root of that median, as which counts scatter; of 3 to 10 s of noisy music against 60
-# recordings of other music (553 clips).
+# recordings of other music (553 clips). p-values of counts are cautious, and 1 for many a right
+# track: they would not do.
 _COUNT_LEAD = (0.83, 0.62)
 COLUMNS = {"hashes": ("uint32", ()), "frames": ("uint32", ())}
 
 
 @dataclasses.dataclass(frozen=True)
 class LandmarkQuery:
-    """A query of ``n_samples``, and what of the references its landmarks meet."""
+    """A query of ``n_samples``, what of the references its landmarks meet, and the best of it."""
 
     hits: Hits
     n_samples: int
+    found: list[LandmarkMatch]
 
 
 class LandmarkRecognizer(PeakRecognizer):
@@ -65,41 +67,54 @@ class LandmarkRecognizer(PeakRecognizer):
         return extract_landmarks_from_blocks(blocks, self.settings)
 
     def _identify(self, samples: np.ndarray, top_k: int) -> tuple[list[Match], None]:
-        return self.candidates(self.hear(samples), top_k)
+        return self.candidates(self.hear(samples, top_k)), None
 
-    def hear(self, samples: np.ndarray) -> LandmarkQuery:
-        """What of the references a query meets; mono audio ``(n,)`` at the recogniser's rate."""
-        hits = self._open_index().hits(*extract_query_landmarks(samples, self.settings))
-        return LandmarkQuery(hits, len(samples))
+    def hear(self, samples: np.ndarray, n_candidates: int) -> LandmarkQuery:
+        """Find landmarks of mono audio ``(n,)`` at the recogniser's rate again."""
+        index = self._open_index()
+        hits = index.hits(*extract_query_landmarks(samples, self.settings))
+        found = index.best(hits, n_candidates, self.settings.match_window_frames)
+        return LandmarkQuery(hits, len(samples), found)
 
-    def candidates(self, query: LandmarkQuery, top_k: int) -> tuple[list[Match], None]:
-        """What `_identify` returns."""
-        found = self._open_index().best(
-            query.hits, top_k, window_frames=self.settings.match_window_frames
-        )
+    def candidates(self, query: LandmarkQuery) -> list[Match]:
+        """The tracks that the query may be from, best first."""
         least = self.settings.min_aligned
-        return [self._place(each, each.n_aligned, least, query.n_samples) for each in found], None
+        return [self._place(each, each.n_aligned, least, query.n_samples) for each in query.found]
 
-    def places(self, query: LandmarkQuery, track: str) -> Places:
-        """Where in a track the query may begin, as far as landmarks tell; nowhere if not in it."""
-        number = self.store.number_of(track)
-        if number is None:
-            return Places(np.zeros(0), np.zeros(0))
-        offsets, counts = self._open_index().windows(
-            query.hits, number, self.settings.match_window_frames
-        )
-        return Places(offsets * self.settings.hop_s, counts)
+    def places(self, query: LandmarkQuery) -> Callable[[str], Places]:
+        """Where in other tracks a query may begin.
 
-    def evidence(self, candidates: Sequence[Match], counts: np.ndarray) -> np.ndarray:
-        """How far counts of landmarks ``(n,)`` are beyond those of a wrong track, in powers of e.
-
-        Judged by the lead over the rivals of the best candidate: p-values of counts are cautious,
-        and 1 for many a right track.
-
-        Args:
-            candidates: those of the query, best first.
-            counts: at any places.
+        Returns:
+            A function of a track's name; where that is not in the index, there are no places.
         """
-        rivals = [match.score for match in candidates[1 : 1 + N_RIVALS]]
-        typical = statistics.median(rivals) if rivals else 0.0
-        return gumbel_evidence((counts - typical) / max(1.0, typical) ** 0.5, *_COUNT_LEAD)
+
+        def places(track: str) -> Places:
+            number = self.store.number_of(track)
+            if number is None:
+                return Places(np.zeros(0), np.zeros(0))
+            offsets, counts = self._open_index().windows(
+                query.hits, number, self.settings.match_window_frames
+            )
+            return Places(offsets * self.settings.hop_s, counts)
+
+        return places
+
+    def evidence(self, query: LandmarkQuery) -> Callable[[np.ndarray], np.ndarray]:
+        """What counts of landmarks at places of the query say.
+
+        Returns:
+            A function of counts ``(n,)``: how far they are beyond those of a wrong track, in powers
+            of e. They are judged by their lead over the next five tracks after the best, and where
+            there are not so many over the best count that chance would give.
+        """
+        rivals = [each.n_aligned for each in query.found[1 : 1 + N_RIVALS]]
+        if len(rivals) == N_RIVALS:
+            typical = statistics.median(rivals)
+        else:
+            window_frames = self.settings.match_window_frames
+            typical = self._open_index().best_by_chance(query.hits, window_frames)
+
+        def evidence(counts: np.ndarray) -> np.ndarray:
+            return gumbel_evidence((counts - typical) / max(1.0, typical) ** 0.5, *_COUNT_LEAD)
+
+        return evidence

@@ -7,7 +7,7 @@ it identifies on its own and can never meet the wrong model.
 import dataclasses
 import shutil
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -32,10 +32,24 @@ MODEL_FOLDER = "model"
 
 @dataclasses.dataclass(frozen=True)
 class NeuralQuery:
-    """A query ``samples (n,)`` and its fingerprints ``queries (n_shifts, n_segments, d)``."""
+    """A query and the places that it may be from.
+
+    Attributes:
+        samples: ``(n,)``.
+        vectors: its fingerprints at each sub-hop shift, ``(n_shifts, n_segments, d)``.
+        found: the best place in each track, best first.
+        examined: mean share of the rows that each segment was compared with; None if not counted.
+    """
 
     samples: np.ndarray
-    queries: np.ndarray
+    vectors: np.ndarray
+    found: list[Hypothesis]
+    examined: float | None
+
+    @property
+    def n_segments(self) -> int:
+        """Segments at each shift."""
+        return self.vectors.shape[1]
 
 
 class NeuralRecognizer(Recognizer):
@@ -135,44 +149,45 @@ class NeuralRecognizer(Recognizer):
         return generate(paths, self.fingerprinter, self.store, progress=progress)
 
     def _identify(self, samples: np.ndarray, top_k: int) -> tuple[list[Match], float | None]:
-        return self.candidates(self.hear(samples), top_k)
+        query = self.hear(samples, top_k)
+        return self.candidates(query, top_k), query.examined
 
-    def hear(self, samples: np.ndarray) -> NeuralQuery:
-        """The fingerprints of a query, mono audio ``(n,)`` at the recogniser's rate."""
-        return NeuralQuery(samples, self._embed_shifts(samples))
+    def hear(self, samples: np.ndarray, n_candidates: int) -> NeuralQuery:
+        """Fingerprint mono audio ``(n,)`` at the recogniser's rate, and find places for it."""
+        vectors = self._embed_shifts(samples)
+        n_tracks = max(n_candidates, self._rules.shuffled_top, 1 + N_RIVALS + MAX_COPIES)
+        return NeuralQuery(samples, vectors, *self._align(vectors, n_tracks))
 
-    def candidates(self, query: NeuralQuery, top_k: int) -> tuple[list[Match], float | None]:
-        """What `_identify` returns."""
-        samples, queries = query.samples, query.queries
-        n_tracks = max(top_k, self._rules.shuffled_top, 1 + N_RIVALS + MAX_COPIES)
-        found, examined = self._align(queries, n_tracks)
-        best = shuffle_top(found, self._rules.shuffled_top, samples)[:top_k]
-        query_s = len(samples) / self.sample_rate_hz
-        return [self._match(each, found, queries, query_s) for each in best], examined
+    def candidates(self, query: NeuralQuery, top_k: int) -> list[Match]:
+        """The tracks that the query may be from, best first."""
+        best = shuffle_top(query.found, self._rules.shuffled_top, query.samples)[:top_k]
+        return [self._match(each, query) for each in best]
 
-    def evidence(
-        self, query: NeuralQuery, candidates: Sequence[Match], track: str, starts_s: np.ndarray
-    ) -> np.ndarray:
-        """How far a query fits places ``(n,)`` of a track beyond a wrong track, in powers of e.
+    def evidence(self, query: NeuralQuery) -> Callable[[str, np.ndarray], np.ndarray]:
+        """What speaks for other places of a query, against the rivals of its best one.
 
-        Judged by the lead over the rivals of the best candidate.
-
-        Args:
-            query: what is asked.
-            candidates: those of the query, best first.
-            track: its name.
-            starts_s: seconds of it at which the query may begin.
+        Returns:
+            A function of a track's name and of places ``(n,)`` in it, seconds at which the query
+            may begin: how far it fits them beyond a wrong track, in powers of e.
         """
-        rows = self._rows_of(self.store.number_of(track))
-        starts = (starts_s + self._first_shift_s()) / self.fingerprinter.grid.start_s(1)
-        return self._calibration().evidence(
-            mean_products(starts, query.queries, rows),
-            query.queries.shape[1],
-            self.store.n_rows,
-            self._rules.n_shifts,
-            rivals=[match.score for match in candidates[1 : 1 + N_RIVALS]],
-            n_tracks=len(self.tracks) - 1,
-        )
+        hop_s = float(self.fingerprinter.grid.start_s(1))
+        whole = (each for each in query.found if each.n_overlapping == query.n_segments)
+        best = next(whole, None)
+        rivals, n_others = ([], 0) if best is None else self._rivals(best, query)
+        calibration = self._calibration()
+
+        def evidence(track: str, starts_s: np.ndarray) -> np.ndarray:
+            rows = self._rows_of(self.store.number_of(track))
+            return calibration.evidence(
+                mean_products((starts_s + self._first_shift_s()) / hop_s, query.vectors, rows),
+                query.n_segments,
+                self.store.n_rows,
+                self._rules.n_shifts,
+                rivals=rivals,
+                n_tracks=n_others,
+            )
+
+        return evidence
 
     def _align(self, queries: np.ndarray, top_k: int) -> tuple[list[Hypothesis], float | None]:
         """The best places, and the mean share of the rows that each segment was compared with."""
@@ -201,7 +216,7 @@ class NeuralRecognizer(Recognizer):
         ids, _, n_examined = searcher.search_counted(vectors, self._rules.neighbours)
         return ids, float(n_examined.mean()) / searcher.n
 
-    def _p_value(self, hypothesis: Hypothesis, found: list[Hypothesis], n_segments: int) -> float:
+    def _p_value(self, hypothesis: Hypothesis, query: NeuralQuery) -> float:
         """Judged by its lead over the other tracks that were found, copies of it left out.
 
         Where only a part of the query lies within the track, that part is judged, as a query of
@@ -209,23 +224,27 @@ class NeuralRecognizer(Recognizer):
         could have met the track: it had as many tries as there are starts, overhanging ones too.
         """
         n_tries, rivals, n_others = self.store.n_rows, [], len(self.tracks) - 1
-        if hypothesis.n_overlapping < n_segments:
-            n_tries += len(self.tracks) * (n_segments - 1)
+        if hypothesis.n_overlapping < query.n_segments:
+            n_tries += len(self.tracks) * (query.n_segments - 1)
         else:
-            rivals, copies = split_rivals(
-                hypothesis, found, self._rules.n_shifts, n_segments, self._rows_of
-            )
-            n_others -= len(copies)
-            # In a small index up to two copies may stand in: the median is a rival's score still.
-            rivals = (rivals + copies[: N_RIVALS // 2])[:N_RIVALS]
+            rivals, n_others = self._rivals(hypothesis, query)
         return self._calibration().p_value(
-            hypothesis.score * n_segments / hypothesis.n_overlapping,
+            hypothesis.score * query.n_segments / hypothesis.n_overlapping,
             hypothesis.n_overlapping,
             n_tries,
             self._rules.n_shifts,
-            rivals=sorted((each.score for each in rivals), reverse=True),
+            rivals=rivals,
             n_tracks=n_others,
         )
+
+    def _rivals(self, hypothesis: Hypothesis, query: NeuralQuery) -> tuple[list[float], int]:
+        """The scores of the next five tracks, best first, and how many others the index holds."""
+        rivals, copies = split_rivals(
+            hypothesis, query.found, self._rules.n_shifts, query.n_segments, self._rows_of
+        )
+        # In a small index up to two copies may stand in: the median is a rival's score still.
+        scores = [each.score for each in (rivals + copies[: N_RIVALS // 2])[:N_RIVALS]]
+        return sorted(scores, reverse=True), len(self.tracks) - 1 - len(copies)
 
     def _calibration(self) -> Calibration:
         stored = self.fingerprinter.calibration
@@ -275,23 +294,16 @@ class NeuralRecognizer(Recognizer):
             blocks.append(embeddings.reshape(len(shifts), -1, embeddings.shape[1]))
         return np.concatenate(blocks, axis=1)
 
-    def _match(
-        self,
-        hypothesis: Hypothesis,
-        found: list[Hypothesis],
-        queries: np.ndarray,
-        query_s: float,
-    ) -> Match:
+    def _match(self, hypothesis: Hypothesis, query: NeuralQuery) -> Match:
         track = self.tracks[hypothesis.track]
-        start = refined_start(hypothesis, queries, self._rows_of(hypothesis.track))
-        start_s = float(self.fingerprinter.grid.start_s(start)) - self._first_shift_s()
-        p_value = self._p_value(hypothesis, found, queries.shape[1])
+        start = refined_start(hypothesis, query.vectors, self._rows_of(hypothesis.track))
+        p_value = self._p_value(hypothesis, query)
         return Match.placed(
             track.name,
             hypothesis.score,
             1.0 - p_value,
-            start_s,
-            query_s,
+            float(self.fingerprinter.grid.start_s(start)) - self._first_shift_s(),
+            len(query.samples) / self.sample_rate_hz,
             track.duration_s,
             p_value=p_value,
         )

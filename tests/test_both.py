@@ -106,7 +106,7 @@ def test_what_one_finds_is_found(index, audio, music, monkeypatch):
     assert (answer.matches[0].track, answer.matches[0].found_by) == (
         *(str(music / "3.wav"), ("landmarks",)),
     )
-    monkeypatch.setattr(LandmarkRecognizer, "candidates", lambda *_: ([], None))
+    monkeypatch.setattr(LandmarkRecognizer, "candidates", lambda *_: [])
     answer = ask(index, clip)
     assert (answer.verdict, answer.matches[0].found_by) == ("match", ("neural",))
     assert answer.matches[0].track == str(music / "3.wav")
@@ -120,12 +120,11 @@ def test_landmarks_say_when_in_what_the_network_alone_found(
     whole = NeuralRecognizer.candidates
 
     def late(self, query, top_k):
-        matches, examined = whole(self, query, top_k)
-        start_s = matches[0].reference_start_s
-        return [matches[0].moved(start_s + delay_s, 5.0, 12.0)], examined
+        match = whole(self, query, top_k)[0]
+        return [match.moved(match.start_s + delay_s, 5.0, 12.0)]
 
     monkeypatch.setattr(NeuralRecognizer, "candidates", late)
-    monkeypatch.setattr(LandmarkRecognizer, "candidates", lambda *_: ([], None))
+    monkeypatch.setattr(LandmarkRecognizer, "candidates", lambda *_: [])
     clip = audio[3][4 * RATE_HZ : 9 * RATE_HZ]
     (match,) = recognizer.identify(clip, sample_rate_hz=RATE_HZ).matches
     assert (match.track, match.found_by) == (str(music / "3.wav"), ("neural",))
@@ -135,34 +134,78 @@ def test_landmarks_say_when_in_what_the_network_alone_found(
 
 def test_the_evidence_of_a_place_is_that_of_its_score(index, audio):
     neural = open_recognizer(index).neural
-    query = neural.hear(audio[2][3 * RATE_HZ : 8 * RATE_HZ])
-    candidates, _ = neural.candidates(query, 20)
+    query = neural.hear(audio[2][3 * RATE_HZ : 8 * RATE_HZ], 20)
+    evidence = neural.evidence(query)
+    candidates = neural.candidates(query, 20)
     assert len(candidates) == N_TRACKS
     for match in candidates:
-        (evidence,) = neural.evidence(query, candidates, match.track, np.array([match.start_s]))
         # The stand-in has no calibration, whose p-values are of the score and nothing else.
         scale = UNCALIBRATED.score_std[0] * np.sqrt(6) / np.pi
         location = UNCALIBRATED.score_mean[0] - np.euler_gamma * scale
-        assert evidence == pytest.approx((match.score - location) / scale, abs=1e-3)
+        (found,) = evidence(match.track, np.array([match.start_s]))
+        assert found == pytest.approx((match.score - location) / scale, abs=1e-3)
 
 
 def test_the_evidence_of_landmarks_is_their_lead(index, audio):
     landmarks = open_recognizer(index).landmarks
-    query = landmarks.hear(audio[2][3 * RATE_HZ : 8 * RATE_HZ])
-    (best, *_), _ = landmarks.candidates(query, 20)
-    places = landmarks.places(query, best.track)
+    query = landmarks.hear(audio[2][3 * RATE_HZ : 8 * RATE_HZ], 20)
+    best = landmarks.candidates(query)[0]
+    places = landmarks.places(query)(best.track)
     assert places.counts.max() == best.score
     assert places.starts_s[np.argmax(places.counts)] == pytest.approx(best.start_s)
-    candidates = [dataclasses.replace(best, score=score) for score in (40, 9, 4, 9, 1, 10, 30)]
-    counts = np.array([9.0, 30.0, 0.0])
     scale = 0.62 * np.sqrt(6) / np.pi
     oracle = scipy.stats.gumbel_r(0.83 - np.euler_gamma * scale, scale)
+    counts = (40, 9, 4, 9, 1, 10, 30)
+    found = [dataclasses.replace(query.found[0], n_aligned=count) for count in counts]
+    evidence = landmarks.evidence(dataclasses.replace(query, found=found))(np.array([0, 9, 30]))
     # Rivals are the next five, and the median of these is 9: 30 leads by 7 roots of 9.
-    evidence = landmarks.evidence(candidates, counts)
-    assert evidence[1] == pytest.approx(-oracle.logsf(7.0), rel=1e-4)
-    assert evidence[0] == pytest.approx((0.0 - oracle.args[0]) / oracle.args[1])
-    assert evidence[2] < evidence[0] < evidence[1]
-    assert landmarks.evidence(candidates[:1], counts)[1] == pytest.approx(-oracle.logsf(30.0))
+    assert evidence[2] == pytest.approx(-oracle.logsf(7.0), rel=1e-4)
+    assert evidence[1] == pytest.approx(-oracle.args[0] / oracle.args[1])
+    assert evidence[0] < evidence[1]
+    few = dataclasses.replace(query, found=found[:5])
+    chance = landmarks._open_index().best_by_chance(query.hits)
+    assert landmarks.evidence(few)(np.array([chance])) == pytest.approx(evidence[1])
+
+
+def test_a_recording_is_found_among_its_copies(tmp_path, audio):
+    """So many that its rivals in the search are copies."""
+    folder = tmp_path / "music"
+    folder.mkdir()
+    names = [f"{i}.wav" for i in range(N_TRACKS)] + [f"copy{i}.wav" for i in range(7)]
+    for name, samples in zip(names, [*audio, *[audio[2]] * 7], strict=True):
+        soundfile.write(folder / name, samples, RATE_HZ, subtype="FLOAT")
+    create_or_open(tmp_path / "i", method="both").add_files([folder], progress=False)
+    copies = {str(folder / name) for name in ["2.wav", *names[N_TRACKS:]]}
+    for duration_s in (1, 5):
+        clip = audio[2][3 * RATE_HZ : (3 + duration_s) * RATE_HZ]
+        answer = ask(tmp_path / "i", clip, top_k=9)
+        assert {match.track for match in answer.matches[:8]} == copies
+        assert answer.matches[0].reference_start_s == pytest.approx(3.0, abs=0.033)
+
+
+@pytest.mark.parametrize("begins_s", [-2.0, 10.0])
+def test_a_query_beyond_an_end_of_its_track_is_found(index, audio, music, begins_s):
+    other = synthesize_track(99, 5.0, RATE_HZ)
+    own = audio[3][: 3 * RATE_HZ] if begins_s < 0 else audio[3][10 * RATE_HZ :]
+    parts = [other[: 2 * RATE_HZ], own] if begins_s < 0 else [own, other[: 3 * RATE_HZ]]
+    best = ask(index, np.concatenate(parts)).matches[0]
+    assert best.track == str(music / "3.wav")
+    assert best.start_s == pytest.approx(begins_s, abs=0.05)
+    assert (best.query_start_s, best.query_end_s) == pytest.approx(
+        (2.0, 5.0) if begins_s < 0 else (0.0, 2.0), abs=0.05
+    )
+
+
+@pytest.mark.parametrize("duration_s", [1.0, 4.0])
+def test_the_only_track_of_an_index_is_found_where_the_query_is_from(
+    tmp_path, audio, music, duration_s
+):
+    create_or_open(tmp_path / "i", method="both").add_files([music / "1.wav"], progress=False)
+    clip = audio[1][5 * RATE_HZ :][: round(duration_s * RATE_HZ)]
+    # A polarity-inverted waveform is nothing to the stand-in, and the same to landmarks.
+    for query in (clip, -clip):
+        (match,) = ask(tmp_path / "i", query).matches
+        assert match.reference_start_s == pytest.approx(5.0, abs=0.033)
 
 
 def test_what_is_above_the_model_s_rate_is_left_to_the_landmarks(index):

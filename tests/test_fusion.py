@@ -10,8 +10,8 @@ from fingerprint.identification import Match
 HOURS_S = 10 * 3600.0
 
 
-def candidate(track, p_value, start_s=10.0, **more):
-    return Match.placed(track, 1.0, 1.0 - p_value, start_s, 5.0, 200.0, p_value=p_value, **more)
+def candidate(track, p_value, start_s=10.0):
+    return Match.placed(track, 1.0, 1.0 - p_value, start_s, 5.0, 200.0, p_value=p_value)
 
 
 def fused(neural, landmarks, index_s=HOURS_S, top_k=5, evidence=None):
@@ -86,14 +86,14 @@ def test_the_place_is_that_of_the_landmarks_where_both_agree():
     ("surer", "start_s"), [("neural", 10.0), ("landmarks", 10.0 + SAME_PLACE_S + 0.01)]
 )
 def test_at_different_places_the_one_with_more_evidence_stands(surer, start_s):
-    evidence = {("a", "neural"): 2.0, ("a", "landmarks"): 2.0} | {("a", surer): 3.0}
+    evidence = {("a", "neural"): 20.0, ("a", "landmarks"): 20.0} | {("a", surer): 30.0}
     neural = [candidate("a", 1e-3)]
     landmarks = [candidate("a", 1e-5, 10.0 + SAME_PLACE_S + 0.01)]
     (match,) = fused(neural, landmarks, evidence=evidence)
     assert (match.found_by, match.start_s) == ((surer,), start_s)
     # Of a track the smallest p-value counts, whoever says where it is.
     assert match.p_value == pytest.approx(2e-5)
-    assert match.score == pytest.approx(3.0 / math.log(10))
+    assert match.score == pytest.approx(30.0 / math.log(10))
 
 
 def test_agreement_never_makes_less_sure():
@@ -118,14 +118,23 @@ def test_second_for_both_may_be_surer_than_first_for_one():
 
 
 def test_evidence_orders_and_p_values_judge():
-    neural = [candidate("a", 1e-9), candidate("b", 0.5), candidate("c", 0.9)]
-    landmarks = [candidate("d", 1e-3, 50.0), candidate("b", 0.5)]
+    neural = [candidate("a", 0.1), candidate("b", 0.5), candidate("c", 0.9)]
+    landmarks = [candidate("d", 0.2, 50.0), candidate("b", 0.5)]
     evidence = {"a": -1.0, ("b", "neural"): 1.0, ("b", "landmarks"): 5.0, "c": 7.0, "d": 6.0}
     matches = fused(neural, landmarks, evidence=evidence)
     assert named(matches) == ["c", "d", "b", "a"]
     assert [match.score * math.log(10) for match in matches] == pytest.approx([7, 6, 5, -1])
-    assert matches[3].p_value == pytest.approx(2e-9)
+    assert matches[3].p_value == pytest.approx(0.2)
     assert named(fused(neural, landmarks, evidence=evidence, top_k=2)) == ["c", "d"]
+
+
+def test_what_a_p_value_is_sure_of_is_evidence():
+    """As of one of many copies, which lead nobody."""
+    neural = [candidate("sure", 1e-4), candidate("unsure", 0.02), candidate("wrong", 0.5)]
+    first, second, third = fused(neural, [], evidence={"sure": -2.0, "unsure": -1.0, "wrong": 6.0})
+    assert named([first, second, third]) == ["sure", "wrong", "unsure"]
+    assert first.score == pytest.approx(-math.log10(2e-4))
+    assert second.score == pytest.approx(6.0 / math.log(10))
 
 
 def test_of_equal_evidence_the_first_method_and_its_best_come_first():

@@ -10,7 +10,7 @@ import scipy.stats
 
 from fingerprint.errors import ConfigError
 from fingerprint.inverted_index import InvertedIndexError
-from fingerprint.landmark_index import LandmarkIndex
+from fingerprint.landmark_index import Hits, LandmarkIndex
 from fingerprint.landmark_peaks import (
     COARSE_STEPS_PER_DB,
     chunk_frames,
@@ -314,13 +314,33 @@ def test_windows_of_a_track_are_those_of_brute_force(rng, reach):
             for asked, q in zip(hashes, frames, strict=True)
             if own == asked
         ]
-        expected = []
-        for middle in sorted({offset for offset, _ in met}):
-            near = sorted((o, row) for o, row in met if abs(o - middle) <= reach)
+        expected = {}
+        for first in sorted({offset for offset, _ in met}):
+            near = sorted((o, row) for o, row in met if first <= o <= first + 2 * reach)
             median = near[(len(near) - 1) // 2][0]
-            expected.append((median, len({row for _, row in near})))
+            n_rows_near = len({row for _, row in near})
+            expected[median] = max(expected.get(median, 0), n_rows_near)
         offsets, counts = index.windows(hits, track, reach)
-        assert list(zip(offsets.tolist(), counts.tolist(), strict=True)) == expected
+        found = dict(zip(offsets.tolist(), counts.tolist(), strict=True))
+        assert found == expected
+        (best,) = (m for m in index.best(hits, 3, reach) if m.track_index == track)
+        assert max(counts) >= found[best.offset_frames] >= best.n_aligned
+
+
+def test_the_best_count_by_chance_is_that_of_a_simulation(rng):
+    """Hits that fall evenly, in clumps of one and three quarters on average."""
+    n_frames, n_query_frames, n_hits = 20_000, 100, 3_000
+    index = LandmarkIndex(NO_LANDMARKS, NO_LANDMARKS, NO_LANDMARKS, np.array([n_frames], np.int64))
+    n_windows = n_frames + n_query_frames
+    hits = Hits(np.zeros(n_hits, np.int64), np.zeros(n_hits, np.int64), n_query_frames)
+    best = []
+    for _ in range(200):
+        clumps = rng.integers(0, n_windows, round(n_hits / 1.75))
+        per_frame = np.bincount(clumps, minlength=n_windows)
+        best.append(1.75 * np.convolve(per_frame, np.ones(5), "valid").max())
+    assert index.best_by_chance(hits) == pytest.approx(np.median(best), abs=1.75)
+    nothing = Hits(NO_LANDMARKS, NO_LANDMARKS, 100)
+    assert index.best_by_chance(nothing) == 0.0
 
 
 def test_a_track_that_nothing_meets_has_no_windows():
