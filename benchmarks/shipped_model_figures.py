@@ -40,12 +40,12 @@ def figures(
     results, comparisons, databases = [], [], []
     for wanted in sets:
         answered = {s.name: found for s in systems if (found := _judge(material, wanted, s))}
-        for system in systems:
-            judgements = answered.get(system.name, [])
-            repeats = set()
-            if judgements and wanted.database == MAIN:
-                repeats = _repeats(material, wanted, system, judgements)
-            results += [_row(wanted, system.name, each, repeats) for each in _by_length(judgements)]
+        by_name = {system.name: system for system in systems}
+        for name, judgements in answered.items():
+            repeats = None
+            if wanted.database == MAIN:
+                repeats = _repeats(material, wanted, by_name[name], judgements)
+            results += [_row(wanted, name, group, repeats) for group in _by_length(judgements)]
         presets = [s.name for s in systems if s.is_landmark_preset and s.name in answered]
         comparisons += _comparisons(wanted, answered, presets)
         if wanted.database == MAIN:
@@ -90,7 +90,7 @@ def _repeats(
     material: Material, wanted: Set, system: System, judgements: Sequence[Judgement]
 ) -> set[Question]:
     """The questions whose clip was found at another place that sounds the same."""
-    late = {
+    misplaced = {
         (each.query, each.duration_s)
         for each in judgements
         if each.rank == 1 and each.error_s > START_TOLERANCE_S
@@ -100,7 +100,7 @@ def _repeats(
     repeats = set()
     for answer in read_answers(material.answers(system, wanted)):
         question, truth = (answer.query, answer.duration_s), truths[answer.query]
-        if question in late:
+        if question in misplaced:
             places_s = truth.start_s, answer.candidates[0].start_s
             if is_repeated(truth.track, *places_s, answer.duration_s, START_TOLERANCE_S):
                 repeats.add(question)
@@ -115,7 +115,7 @@ def _by_length(judgements: Iterable[Judgement]) -> list[list[Judgement]]:
 
 
 def _row(
-    wanted: Set, system: str, group: Sequence[Judgement], repeats: Collection[Question]
+    wanted: Set, system: str, group: Sequence[Judgement], repeats: Collection[Question] | None
 ) -> Row:
     known = [each for each in group if each.answerable]
     unknown = [each for each in group if not each.answerable]
@@ -123,15 +123,18 @@ def _row(
     # Where no start is known, none is counted.
     found = np.flatnonzero(hits["top1"]) if "exact" in hits else []
     right = [known[i] for i in found]
-    starts = np.array([hits["exact"][i] for i in found], bool)
-    sounds = np.array([(each.query, each.duration_s) in repeats for each in right], bool)
+    starts = {"start": np.array([hits["exact"][i] for i in found], bool)}
+    if repeats is not None:
+        repeated = np.array([(each.query, each.duration_s) in repeats for each in right], bool)
+        starts["start_or_repeat"] = starts["start"] | repeated
     row = {
         "set": wanted.name,
         "title": wanted.title,
         "system": system,
         "duration_s": group[0].duration_s,
         **metrics.shares({name: hits[name] for name in ("top1", *VERDICTS[:2])}, known),
-        **metrics.shares({"start": starts, "start_or_repeat": starts | sounds}, right),
+        "start_or_repeat": metrics.share([]),
+        **metrics.shares(starts, right),
         **metrics.shares({"false_alarm": np.array([e.matched for e in unknown], bool)}, unknown),
     }
     cpu_s = [each.cpu_s for each in group if each.cpu_s is not None]

@@ -164,13 +164,13 @@ class NeuralRecognizer(Recognizer):
         return [self._match(each, query) for each in best]
 
     def evidence(self, query: NeuralQuery) -> Callable[[str, np.ndarray], np.ndarray]:
-        """What speaks for other places of a query, against the rivals of its best one.
+        """What speaks for other places of a query, judged as its best one is.
 
         Returns:
             A function of a track's name and of places ``(n,)`` in it, seconds at which the query
             may begin: how far it fits them beyond a wrong track, in powers of e.
         """
-        hop_s = float(self.fingerprinter.grid.start_s(1))
+        hop_s = self.fingerprinter.grid.hop_samples / self.sample_rate_hz
         whole = (each for each in query.found if each.n_overlapping == query.n_segments)
         best = next(whole, None)
         rivals, n_others = ([], 0) if best is None else self._rivals(best, query)

@@ -216,6 +216,10 @@ def test_another_place_with_the_same_sound_is_counted_apart(
     assert rows["landmarks"]["start_or_repeat"]["rate"] == 1.0
     assert rows["landmarks"]["start"]["rate"] == 0.75
     assert rows["wang"]["start_or_repeat"]["rate"] == rows["wang"]["start"]["rate"]
+    elsewhere = dataclasses.replace(wanted, database="references")
+    for row in modules["figures"].figures(material, [elsewhere], systems)["results"]:
+        assert row["start_or_repeat"]["n"] == 0
+    assert len(asked) == 6
 
 
 def test_a_repetition_is_one_of_the_waveform(modules, tmp_path):

@@ -148,7 +148,7 @@ def _answer(
         wall_s, cpu_s = time.perf_counter(), time.process_time()
         found = _identify(recognizer, query, duration_s)
         wall_s, cpu_s = time.perf_counter() - wall_s, time.process_time() - cpu_s
-        starts_s = (match.reference_start_s - match.query_start_s for match in found.matches)
+        starts_s = (match.start_s for match in found.matches)
         answer = Answer(
             query.id,
             duration_s,

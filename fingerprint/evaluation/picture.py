@@ -30,7 +30,7 @@ def segment_similarities(
         with the reference there, and the largest ones with any other track: each ``(n,)``.
     """
     grid = fingerprinter.grid
-    start_s = match.reference_start_s - match.query_start_s
+    start_s = match.start_s
     first = max(0, int(np.ceil(start_s / grid.hop_s - 1e-6)))
     skipped_s = first * grid.hop_s - start_s
     queries = fingerprinter.embed(clip[round(skipped_s * grid.sample_rate_hz) :])
@@ -63,7 +63,7 @@ def draw_match(
     import matplotlib.pyplot as plt
 
     rate_hz = fingerprinter.sample_rate_hz
-    clip_start_s = match.reference_start_s - match.query_start_s
+    clip_start_s = match.start_s
     shown_s = (max(0.0, clip_start_s - CONTEXT_S), clip_start_s + len(clip) / rate_hz + CONTEXT_S)
     reference = read_audio(match.track, rate_hz, shown_s[0], shown_s[1] - shown_s[0])
     figure, axes = plt.subplots(
