@@ -48,7 +48,7 @@ def _main(suite: Suite, options: argparse.Namespace, argv: Sequence[str]) -> int
     results = options.results or options.output / "report"
     names = report.write(suite, figures, results, command)
     print(f"{', '.join(names)} are in {results}", file=sys.stderr)
-    for each in figures["experiments"]:
+    for each in [] if suite.changes_of else figures["experiments"]:
         print(f"{each['key']:>3}  {report.verdict_text(each)}: {each['claim']}")
     for failure in failures:
         print(failure, file=sys.stderr)

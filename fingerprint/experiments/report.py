@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fingerprint.evaluation.table_text import NOTHING, condition_text, csv_text, percent
+from fingerprint.experiments import ablation_report
 from fingerprint.experiments.figures import HOLDS, NOT_RUN
 from fingerprint.experiments.pieces import Experiment, Table
 from fingerprint.experiments.suite import Suite
@@ -35,6 +36,8 @@ MEASURES = {
 def write(suite: Suite, result: Row, folder: Path, command: str) -> list[str]:
     """Write ``README.md``, ``shares.csv``, ``contrasts.csv``, ``runs.csv`` and ``result.json``.
 
+    Changes of one system have no contrasts.
+
     Returns:
         The names of the files.
     """
@@ -47,6 +50,8 @@ def write(suite: Suite, result: Row, folder: Path, command: str) -> list[str]:
         "runs.csv": csv_text(_run_row(run) for run in result["runs"]),
         "result.json": json.dumps(result, ensure_ascii=False, indent=1) + "\n",
     }
+    if suite.changes_of:
+        del contents["contrasts.csv"]
     for name, content in contents.items():
         (folder / name).write_text(content, "utf-8")
     return list(contents)
@@ -59,11 +64,13 @@ def to_markdown(suite: Suite, result: Row, command: str) -> str:
         f"# {suite.title}",
         suite.preamble,
         f"{n_done} of {len(result['runs'])} training runs are done. Made with\n\n    {command}",
-        RULES,
-        _summary(result["experiments"]),
     ]
-    for experiment, figures in zip(suite.experiments, result["experiments"], strict=True):
-        parts += _section(suite, experiment, figures, result["runs"])
+    if suite.changes_of:
+        parts += ablation_report.sections(suite, result["experiments"])
+    else:
+        parts += [RULES, _summary(result["experiments"])]
+        for experiment, figures in zip(suite.experiments, result["experiments"], strict=True):
+            parts += _section(suite, experiment, figures, result["runs"])
     parts += ["## Training runs", _runs_table(result["runs"])]
     parts += ["## Databases", _databases_table(result["databases"])]
     return "\n\n".join(part.rstrip() for part in parts) + "\n"

@@ -23,7 +23,8 @@ from fingerprint.experiments.pieces import (
 class Suite:
     """Experiments with everything that they name; checked when it is made.
 
-    ``preamble`` stands at the head of the report.
+    ``preamble`` stands at the head of the report. Where ``changes_of`` names a system, every
+    experiment is a change of it: the report says what each is worth, and gives no verdicts.
 
     Raises:
         ExperimentError: a name is missing, or given twice.
@@ -36,6 +37,7 @@ class Suite:
     experiments: Sequence[Experiment]
     measurements: Sequence[Measurement] = ()
     preamble: str = ""
+    changes_of: str = ""
     references: Sequence[References] = (References(WHOLE),)
 
     def __post_init__(self):
@@ -50,6 +52,8 @@ class Suite:
         for training in self.trainings:
             if training.starts_from:
                 self.training_named(training.starts_from)
+        if self.changes_of:
+            self.system_named(self.changes_of)
         for experiment in self.experiments:
             self._check(experiment)
 
