@@ -15,7 +15,17 @@ _UNITS = {
     "babble_db": "babble at {} dB",
 }
 # Columns of words; those of numbers stand to the right.
-_WORDS = {"system", "queries", "condition", "index", "method", "searcher", "first", "second"}
+_WORDS = {
+    "change",
+    "system",
+    "queries",
+    "condition",
+    "index",
+    "method",
+    "searcher",
+    "first",
+    "second",
+}
 
 
 def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
