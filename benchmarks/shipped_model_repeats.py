@@ -31,7 +31,8 @@ def is_repeated(
     clip = _part(samples, round(start_s * RATE_HZ), n_samples)
     around = _part(samples, round(found_s * RATE_HZ) - reach, n_samples + 2 * reach)
     products = scipy.signal.correlate(around, clip, "valid")
-    energies = np.convolve(around**2, np.ones(n_samples), "valid") * np.sum(clip**2)
+    until = np.concatenate([[0.0], np.cumsum(around**2)])
+    energies = (until[n_samples:] - until[:-n_samples]) * np.sum(clip**2)
     loud = energies > 1e-6 * np.sum(clip**2) ** 2
     return bool(np.any(products[loud] >= SAME_CORRELATION * np.sqrt(energies[loud])))
 
