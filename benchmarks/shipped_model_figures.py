@@ -40,20 +40,17 @@ def figures(
     results, comparisons, databases = [], [], []
     for wanted in sets:
         answered = {s.name: found for s in systems if (found := _judge(material, wanted, s))}
-        by_name = {system.name: system for system in systems}
-        for name, judgements in answered.items():
-            repeats = None
+        for system in (s for s in systems if s.name in answered):
+            judgements, repeats = answered[system.name], None
             if wanted.database == MAIN:
-                repeats = _repeats(material, wanted, by_name[name], judgements)
-            results += [_row(wanted, name, group, repeats) for group in _by_length(judgements)]
+                repeats = _repeats(material, wanted, system, judgements)
+                header = read_header(material.answers(system, wanted))
+                facts = {name: header["database"][name] for name in FACTS}
+                databases.append({"system": system.name} | facts)
+            groups = _by_length(judgements)
+            results += [_row(wanted, system.name, group, repeats) for group in groups]
         presets = [s.name for s in systems if s.is_landmark_preset and s.name in answered]
         comparisons += _comparisons(wanted, answered, presets)
-        if wanted.database == MAIN:
-            for system in systems:
-                if system.name in answered:
-                    header = read_header(material.answers(system, wanted))
-                    facts = {name: header["database"][name] for name in FACTS}
-                    databases.append({"system": system.name} | facts)
     return {"results": results, "comparisons": comparisons, "databases": databases}
 
 

@@ -40,9 +40,15 @@ class Places:
     starts_s: np.ndarray
     counts: np.ndarray
 
-    def count_near(self, start_s: float) -> float:
-        """The largest count that is at a place, up to what rooms delay."""
-        return self.counts[np.abs(self.starts_s - start_s) <= _REACH_S].max(initial=0)
+    def near(self, start_s: float) -> "Places":
+        """Those that are one place, up to what rooms delay."""
+        is_near = np.abs(self.starts_s - start_s) <= _REACH_S
+        return Places(self.starts_s[is_near], self.counts[is_near])
+
+    @property
+    def largest_count(self) -> float:
+        """0 where there are none."""
+        return self.counts.max(initial=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +67,7 @@ class JointEvidence:
 
     def at(self, track: str, start_s: float) -> float:
         """The evidence that the query begins at a second of a track; more is better."""
-        count = self.places(track).count_near(start_s)
+        count = self.places(track).near(start_s).largest_count
         return float(self._sum(track, np.array([start_s]), np.array([count]))[0])
 
     def start_s(self, track: str, found_s: float) -> float:
@@ -74,14 +80,13 @@ class JointEvidence:
         places = self.places(track)
         most = np.argsort(-places.counts, kind="stable")[:_N_COMPARED]
         starts_s = np.append(found_s, places.starts_s[most])
-        counts = np.append(places.count_near(found_s), places.counts[most])
+        counts = np.append(places.near(found_s).largest_count, places.counts[most])
         best_s = starts_s[np.argmax(self._sum(track, starts_s, counts))]
-        is_near = np.abs(places.starts_s - best_s) <= _REACH_S
-        near = np.flatnonzero(is_near & (places.counts >= _FEWEST_LANDMARKS))
-        if not len(near):
+        near = places.near(best_s)
+        if near.largest_count < _FEWEST_LANDMARKS:
             return float(best_s)
-        distances_s = np.abs(places.starts_s[near] - best_s)
-        return float(places.starts_s[near[np.lexsort((distances_s, -places.counts[near]))[0]]])
+        distances_s = np.abs(near.starts_s - best_s)
+        return float(near.starts_s[np.lexsort((distances_s, -near.counts))[0]])
 
     def _sum(self, track: str, starts_s: np.ndarray, counts: np.ndarray) -> np.ndarray:
         network = _NETWORK_WEIGHT * _weighed(self.of_network(track, starts_s))

@@ -150,11 +150,11 @@ class LandmarkIndex(InvertedIndex):
         offsets = hits.keys[own] - borders[0] - _ZERO_OFFSET
         if not len(offsets):
             return offsets, offsets
-        starts = np.flatnonzero(np.diff(offsets, prepend=offsets[0] - 1))
+        firsts, starts = np.unique(offsets, return_index=True)
         reach = 2 * window_frames
-        stops = np.searchsorted(offsets, offsets[starts] + reach, side="right")
+        stops = np.searchsorted(offsets, firsts + reach, side="right")
         medians = offsets[(starts + stops - 1) // 2]
-        counts = _distinct_from(offsets, hits.rows[own], offsets[starts], reach)
+        counts = _distinct_from(offsets, hits.rows[own], firsts, reach)
         # Of the windows around one median the fullest.
         fullest_first = np.argsort(-counts, kind="stable")
         medians, chosen = np.unique(medians[fullest_first], return_index=True)

@@ -87,14 +87,13 @@ class LandmarkRecognizer(PeakRecognizer):
         Returns:
             A function of a track's name; where that is not in the index, there are no places.
         """
+        index, window_frames = self._open_index(), self.settings.match_window_frames
 
         def places(track: str) -> Places:
             number = self.store.number_of(track)
             if number is None:
                 return Places(np.zeros(0), np.zeros(0))
-            offsets, counts = self._open_index().windows(
-                query.hits, number, self.settings.match_window_frames
-            )
+            offsets, counts = index.windows(query.hits, number, window_frames)
             return Places(offsets * self.settings.hop_s, counts)
 
         return places

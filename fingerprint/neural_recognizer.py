@@ -171,6 +171,7 @@ class NeuralRecognizer(Recognizer):
             may begin: how far it fits them beyond a wrong track, in powers of e.
         """
         hop_s = self.fingerprinter.grid.hop_samples / self.sample_rate_hz
+        first_shift_s = self._first_shift_s()
         whole = (each for each in query.found if each.n_overlapping == query.n_segments)
         best = next(whole, None)
         rivals, n_others = ([], 0) if best is None else self._rivals(best, query)
@@ -179,7 +180,7 @@ class NeuralRecognizer(Recognizer):
         def evidence(track: str, starts_s: np.ndarray) -> np.ndarray:
             rows = self._rows_of(self.store.number_of(track))
             return calibration.evidence(
-                mean_products((starts_s + self._first_shift_s()) / hop_s, query.vectors, rows),
+                mean_products((starts_s + first_shift_s) / hop_s, query.vectors, rows),
                 query.n_segments,
                 self.store.n_rows,
                 self._rules.n_shifts,

@@ -48,8 +48,9 @@ def _main(suite: Suite, options: argparse.Namespace, argv: Sequence[str]) -> int
     results = options.results or options.output / "report"
     names = report.write(suite, figures, results, command)
     print(f"{', '.join(names)} are in {results}", file=sys.stderr)
-    for each in [] if suite.changes_of else figures["experiments"]:
-        print(f"{each['key']:>3}  {report.verdict_text(each)}: {each['claim']}")
+    if not suite.changes_of:
+        for each in figures["experiments"]:
+            print(f"{each['key']:>3}  {report.verdict_text(each)}: {each['claim']}")
     for failure in failures:
         print(failure, file=sys.stderr)
     return 1 if failures else 0
