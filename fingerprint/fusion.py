@@ -27,11 +27,12 @@ unsure may be sure together.
 
 These p-values promise few false alarms and are cautious, those of counted landmarks most of all,
 which are 1 for many a right track. Among candidates of which one is right a cautious method would
-be outvoted by a wrong candidate of the other. So they judge, and what orders the candidates is the
-evidence that both methods have for the place of each, see `joint_evidence`. Evidence of leads is
-blind to some that p-values see: to a recording that the index holds many times, or of which a query
-is heard in part. So the evidence for a track is no less than that of its p-value where that is
-below 0.01, which hardly any wrong one is.
+be outvoted by a wrong candidate of the other. So what orders the candidates is the evidence that
+both methods have for the place of each, see `joint_evidence`. It judges, too: a wrong track with
+the evidence E is as rare as e^-E, about, and as there are two ways to judge a track, the p-value is
+2 e^-E at most. Evidence of leads is blind to some that p-values see: to a recording that the index
+holds many times, or of which a query is heard in part. So the evidence for a track is no less than
+that of its p-value where that is below 0.01, which hardly any wrong one is.
 
 R. A. Fisher, Statistical Methods for Research Workers, 4th edition, 1932, section 21.1.
 """
@@ -111,6 +112,7 @@ def _fused(candidates: Mapping[str, _Candidate], index_s: float, n_methods: int)
     evidence = max(each.evidence for each in candidates.values())
     if log_p < math.log(_SURE_P_VALUE):
         evidence = max(evidence, -log_p)
+    log_p = min(log_p, math.log(2) - evidence)
     return dataclasses.replace(
         candidates[methods[-1]].match,
         score=evidence / math.log(10),

@@ -19,7 +19,7 @@ def fused(neural, landmarks, index_s=HOURS_S, top_k=5, evidence=None):
 
     def judged(method, matches):
         values = evidence or {}
-        return [(m, values.get((m.track, method), values.get(m.track, 1.0))) for m in matches]
+        return [(m, values.get((m.track, method), values.get(m.track, 0.0))) for m in matches]
 
     found = {"neural": neural, "landmarks": landmarks}
     return fuse({method: judged(method, own) for method, own in found.items()}, index_s, top_k)
@@ -91,9 +91,14 @@ def test_at_different_places_the_one_with_more_evidence_stands(surer, start_s):
     landmarks = [candidate("a", 1e-5, 10.0 + SAME_PLACE_S + 0.01)]
     (match,) = fused(neural, landmarks, evidence=evidence)
     assert (match.found_by, match.start_s) == ((surer,), start_s)
-    # Of a track the smallest p-value counts, whoever says where it is.
-    assert match.p_value == pytest.approx(2e-5)
     assert match.score == pytest.approx(30.0 / math.log(10))
+
+
+def test_of_a_track_the_smallest_p_value_counts_whoever_says_where_it_is():
+    evidence = {("a", "neural"): 4.0, ("a", "landmarks"): 3.0}
+    (match,) = fused([candidate("a", 1e-3)], [candidate("a", 1e-5, 50.0)], evidence=evidence)
+    assert match.found_by == ("neural",)
+    assert match.p_value == pytest.approx(2e-5)
 
 
 def test_agreement_never_makes_less_sure():
@@ -117,7 +122,23 @@ def test_second_for_both_may_be_surer_than_first_for_one():
     assert by_name["x"].p_value == by_name["y"].p_value == pytest.approx(0.8)
 
 
-def test_evidence_orders_and_p_values_judge():
+@pytest.mark.parametrize(
+    ("p_value", "evidence", "expected"),
+    [
+        (1.0, math.log(2000.0), 1e-3),  # which e^-E is half of
+        (1e-2, math.log(2000.0), 1e-3),
+        (1e-4, math.log(2000.0), 2e-4),  # one of two methods
+        (1.0, 0.5, 1.0),
+        (1.0, -20.0, 1.0),
+    ],
+)
+def test_evidence_is_a_second_way_to_judge(p_value, evidence, expected):
+    (match,) = fused([candidate("a", p_value)], [], evidence={"a": evidence})
+    assert match.p_value == pytest.approx(expected, rel=1e-9)
+    assert match.confidence == pytest.approx(1 - expected, abs=1e-12)
+
+
+def test_evidence_orders_whatever_p_values_say():
     neural = [candidate("a", 0.1), candidate("b", 0.5), candidate("c", 0.9)]
     landmarks = [candidate("d", 0.2, 50.0), candidate("b", 0.5)]
     evidence = {"a": -1.0, ("b", "neural"): 1.0, ("b", "landmarks"): 5.0, "c": 7.0, "d": 6.0}
