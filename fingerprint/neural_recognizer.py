@@ -21,6 +21,7 @@ from fingerprint.generate import COLUMN, MAX_BATCH_SAMPLES, generate, neural_sto
 from fingerprint.identification import Match, Recognizer
 from fingerprint.model import Fingerprinter
 from fingerprint.offset_refinement import mean_products, refined_start
+from fingerprint.query_shifts import QueryShifts
 from fingerprint.rivals import MAX_COPIES, split_rivals
 from fingerprint.searchers import Searcher, Settings, open_searcher
 from fingerprint.searchers.candidates import CandidateSearcher
@@ -79,6 +80,7 @@ class NeuralRecognizer(Recognizer):
         super().__init__(store, fingerprinter.sample_rate_hz)
         self.fingerprinter = fingerprinter
         self._rules = fingerprinter.config.search
+        self._shifts = QueryShifts(fingerprinter.grid, self._rules.n_shifts)
         self._searcher_kind = searcher
         self._search_settings = search_settings
         self._searcher: tuple[str, Searcher] | None = None
@@ -154,7 +156,7 @@ class NeuralRecognizer(Recognizer):
 
     def hear(self, samples: np.ndarray, n_candidates: int) -> NeuralQuery:
         """Fingerprint mono audio ``(n,)`` at the recogniser's rate, and find places for it."""
-        vectors = self._embed_shifts(samples)
+        vectors = self._shifts.embed(samples, self.fingerprinter.embed_segments, MAX_BATCH_SAMPLES)
         n_tracks = max(n_candidates, self._rules.shuffled_top, 1 + N_RIVALS + MAX_COPIES)
         return NeuralQuery(samples, vectors, *self._align(vectors, n_tracks))
 
@@ -171,7 +173,6 @@ class NeuralRecognizer(Recognizer):
             may begin: how far it fits them beyond a wrong track, in powers of e.
         """
         hop_s = self.fingerprinter.grid.hop_samples / self.sample_rate_hz
-        first_shift_s = self._first_shift_s()
         whole = (each for each in query.found if each.n_overlapping == query.n_segments)
         best = next(whole, None)
         rivals, n_others = ([], 0) if best is None else self._rivals(best, query)
@@ -180,7 +181,7 @@ class NeuralRecognizer(Recognizer):
         def evidence(track: str, starts_s: np.ndarray) -> np.ndarray:
             rows = self._rows_of(self.store.number_of(track))
             return calibration.evidence(
-                mean_products((starts_s + first_shift_s) / hop_s, query.vectors, rows),
+                mean_products((starts_s + self._shifts.first_s) / hop_s, query.vectors, rows),
                 query.n_segments,
                 self.store.n_rows,
                 self._rules.n_shifts,
@@ -256,45 +257,6 @@ class NeuralRecognizer(Recognizer):
         first = self.tracks[track].first_row
         return np.asarray(self.store.column(COLUMN))[first : first + self.tracks[track].n_rows]
 
-    def _shift_samples(self) -> list[int]:
-        """Where in the query each shift begins, ascending; half of them before its beginning.
-
-        They are fractions of a hop apart, so that one begins nearly where a reference segment does.
-        """
-        hop, n_shifts = self.fingerprinter.grid.hop_samples, self._rules.n_shifts
-        fractions = [round(shift * hop / n_shifts) for shift in range(n_shifts)]
-        return [fraction - fractions[(n_shifts - 1) // 2] for fraction in fractions]
-
-    def _first_shift_s(self) -> float:
-        return self._shift_samples()[0] / self.sample_rate_hz
-
-    def _embed_shifts(self, samples: np.ndarray) -> np.ndarray:
-        """The query at each sub-hop shift, ``(n_shifts, n_segments, d)``; zeros for silence.
-
-        Shifted segments reach beyond the query, whose reflection stands there: silence would
-        change the level and the spectrum of segments that it is a third of, and with one second
-        of query these are all but one.
-
-        Silence resembles the silence of every track, so that it must not speak for any.
-        """
-        grid = self.fingerprinter.grid
-        n_segments = grid.n_segments(len(samples))
-        needed = (n_segments - 1) * grid.hop_samples + grid.n_samples
-        shifts = self._shift_samples()
-        whole = np.pad(samples, (0, max(0, needed - len(samples))))
-        tail = max(0, needed + shifts[-1] - len(whole))
-        padded = np.pad(whole, (-shifts[0], tail), mode="reflect")
-        views = [grid.cut(padded[shift - shifts[0] :][:needed]) for shift in shifts]
-        # Segments overlap: all at once they take many times the memory of the query.
-        n_at_once = max(1, MAX_BATCH_SAMPLES // (len(shifts) * grid.n_samples))
-        blocks = []
-        for first in range(0, n_segments, n_at_once):
-            segments = np.concatenate([view[first : first + n_at_once] for view in views])
-            embeddings = self.fingerprinter.embed_segments(segments)
-            embeddings[~segments.any(axis=1)] = 0.0
-            blocks.append(embeddings.reshape(len(shifts), -1, embeddings.shape[1]))
-        return np.concatenate(blocks, axis=1)
-
     def _match(self, hypothesis: Hypothesis, query: NeuralQuery) -> Match:
         track = self.tracks[hypothesis.track]
         start = refined_start(hypothesis, query.vectors, self._rows_of(hypothesis.track))
@@ -303,7 +265,7 @@ class NeuralRecognizer(Recognizer):
             track.name,
             hypothesis.score,
             1.0 - p_value,
-            float(self.fingerprinter.grid.start_s(start)) - self._first_shift_s(),
+            float(self.fingerprinter.grid.start_s(start)) - self._shifts.first_s,
             len(query.samples) / self.sample_rate_hz,
             track.duration_s,
             p_value=p_value,

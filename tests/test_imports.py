@@ -42,6 +42,7 @@ LAYERS = [
         "searchers",
         "alignment",
         "exhaustive_alignment",
+        "query_shifts",
         "offset_refinement",
         "rivals",
         "joint_evidence",
@@ -67,7 +68,7 @@ IDENTIFICATION_STARTS_AT = {
 }
 NUMPY_ONLY = {
     *("audio", "segments", "calibration", "alignment"),
-    *("exhaustive_alignment", "offset_refinement", "rivals", "joint_evidence"),
+    *("exhaustive_alignment", "query_shifts", "offset_refinement", "rivals", "joint_evidence"),
     *("store_format", "store_writer", "store"),
     *("landmark_settings", "landmark_peaks", "landmarks", "spectral_hash"),
     *("inverted_index", "landmark_index", "spectral_hash_index"),
