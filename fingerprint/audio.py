@@ -45,6 +45,7 @@ __all__ = [
 AUDIO_SUFFIXES = frozenset(
     {".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus"}
     | {".rf64", ".w64", ".wav", ".wave"}
+    | {".3gp", ".aac", ".amr", ".m4a", ".m4b", ".mka", ".mp4", ".weba", ".wma", ".wv"}
 )
 
 _SHORTEST_S = 0.001
@@ -61,7 +62,7 @@ def read_audio(
     """Read a file, or an excerpt of it, as mono audio.
 
     Args:
-        path: a file in any format that libsndfile decodes.
+        path: a file that libsndfile decodes, or FFmpeg, see `container_audio`.
         sample_rate_hz: the rate to resample to.
         start_s: where the excerpt starts.
         duration_s: its length; it is shorter where the file ends. None: up to the end.
@@ -103,7 +104,7 @@ def iter_blocks(
     """Read a file block by block in bounded memory; one after the other they are ``read_audio``.
 
     Args:
-        path: a file in any format that libsndfile decodes.
+        path: a file that libsndfile decodes, or FFmpeg, see `container_audio`.
         sample_rate_hz: the rate to resample to.
         block_s: seconds of audio that are held at once.
 

@@ -10,6 +10,7 @@ import numpy as np
 import soundfile
 
 from fingerprint import mp3_length, ogg_end
+from fingerprint.container_audio import ContainerFile
 from fingerprint.errors import FingerprintError
 
 # Decoders overshoot full scale by a little; floats on the scale of 16-bit integers do by far.
@@ -26,6 +27,7 @@ _UNKNOWN_CHUNK_SIZE = 0x7FFF0000
 _CUT_CHUNK = re.compile(r"^ *(?:data|SSND) *: *(\d+) \(should be (\d+)\)", re.MULTILINE)
 # These fit into int16, which libsndfile decodes several times faster than it converts to float.
 _INT16_SUBTYPES = frozenset({"PCM_16", "PCM_S8", "PCM_U8"})
+Sound = soundfile.SoundFile | ContainerFile
 FULL_SCALE = {"int8": 2.0**7, "uint8": 2.0**7, "int16": 2.0**15, "int32": 2.0**31}
 
 
@@ -45,7 +47,7 @@ class _ForwardFile(soundfile.SoundFile):
         return False
 
 
-def open_audio(path: str) -> soundfile.SoundFile:
+def open_audio(path: str) -> Sound:
     """Open a file, with a sentence for each reason why that does not work."""
     try:
         mode = os.stat(path).st_mode
@@ -63,11 +65,9 @@ def open_audio(path: str) -> soundfile.SoundFile:
             sound = _ForwardFile(with_header)
     except OSError as error:
         raise AudioError(f"{path} cannot be opened: {error.strerror or error}.") from error
-    except (soundfile.SoundFileError, TypeError, ValueError) as error:
+    except (soundfile.SoundFileError, TypeError, ValueError):
         # TypeError: the name ends in .raw, which says nothing about what is in it.
-        raise AudioError(
-            f"{path} is not an audio file that can be decoded (WAV, FLAC, MP3, Ogg Vorbis, Opus)."
-        ) from error
+        sound = _open_container(path)
     try:
         _check_header(sound, path)
     except AudioError:
@@ -76,7 +76,17 @@ def open_audio(path: str) -> soundfile.SoundFile:
     return sound
 
 
-def _check_header(sound: soundfile.SoundFile, path: str) -> None:
+def _open_container(path: str) -> ContainerFile:
+    try:
+        return ContainerFile(path)
+    except soundfile.SoundFileError as error:
+        raise AudioError(
+            f"{path} is not an audio file that can be decoded (WAV, FLAC, MP3, Ogg Vorbis, Opus, "
+            "M4A, MP4, 3GP, AAC, AMR, WMA), or it is damaged."
+        ) from error
+
+
+def _check_header(sound: Sound, path: str) -> None:
     if sound.samplerate < MIN_SAMPLE_RATE_HZ:
         raise AudioError(
             f"{path} says that its sample rate is {sound.samplerate} Hz, "
@@ -104,7 +114,7 @@ def _check_header(sound: soundfile.SoundFile, path: str) -> None:
 
 
 def mono_blocks(
-    sound: soundfile.SoundFile, path: str, block_s: float, first_s: int, last_s: float
+    sound: Sound, path: str, block_s: float, first_s: int, last_s: float
 ) -> Iterator[np.ndarray]:
     """Decode [first_s, last_s) of a file into checked mono blocks ``(n,)`` at its own rate."""
     rate = sound.samplerate
@@ -120,7 +130,7 @@ def mono_blocks(
 
 
 def _decode(
-    sound: soundfile.SoundFile, path: str, block_s: float, first_s: int, last_s: float
+    sound: Sound, path: str, block_s: float, first_s: int, last_s: float
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Where each block starts, and its samples ``(n, n_channels)`` until the next one is asked."""
     rate = sound.samplerate

@@ -15,6 +15,7 @@ LAYERS = [
         "segments",
         "mp3_length",
         "ogg_end",
+        "container_audio",
         "audio_decoding",
         "audio",
         "music_score",

@@ -12,6 +12,7 @@ from pathlib import Path
 import soundfile
 
 import fingerprint
+from fingerprint.audio import AudioError, read_duration_s
 from fingerprint.evaluation.query_recipes import Recipe, draw_recipes
 from fingerprint.evaluation.query_sets import (
     AUDIO,
@@ -98,8 +99,8 @@ def write_query_set(
 def duration_of(path: str) -> float:
     """Seconds of audio that a file declares; 0 for what is not audio."""
     try:
-        return soundfile.info(path).duration
-    except (OSError, soundfile.SoundFileError):
+        return read_duration_s(path)
+    except AudioError:
         return 0.0
 
 
