@@ -145,4 +145,5 @@ def _decoded(container: Any, stream: Any) -> Iterator[tuple[int, np.ndarray]]:
     resampler = av.AudioResampler(format="fltp")
     for frame in container.decode(stream):
         for block in resampler.resample(frame):
-            yield block.sample_rate, block.to_ndarray().T
+            if block.samples:
+                yield block.sample_rate, block.to_ndarray().T
