@@ -6,8 +6,9 @@ more memory than a block of it, and one block after the other is the whole file.
 A file that ends before its header says (a download that broke off, a full disk) is refused: what
 is missing could not be recognised later, and nobody would know. Ogg Vorbis and Opus declare no
 length, but are refused without the page that ends them. Streams that say nothing of their end (MP3
-without a Xing header, WAV written to a pipe) are read to it; only FLAC without a length is refused.
-Of MP3s that were joined end to end only the first one is read, whose header speaks of itself alone.
+without a Xing header, WAV written to a pipe, MP4 in fragments) are read to it; only FLAC without a
+length is refused. Of MP3s that were joined end to end only the first one is read, whose header
+speaks of itself alone.
 """
 
 import math
@@ -45,7 +46,8 @@ __all__ = [
 AUDIO_SUFFIXES = frozenset(
     {".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus"}
     | {".rf64", ".w64", ".wav", ".wave"}
-    | {".3gp", ".aac", ".amr", ".m4a", ".m4b", ".mka", ".mp4", ".weba", ".wma", ".wv"}
+    | {".3g2", ".3gp", ".3gpp", ".aac", ".amr", ".awb", ".m4a", ".m4b", ".mka", ".mov", ".mp4"}
+    | {".weba", ".webm", ".wma", ".wv"}
 )
 
 _SHORTEST_S = 0.001

@@ -82,7 +82,7 @@ def _open_container(path: str) -> ContainerFile:
     except soundfile.SoundFileError as error:
         raise AudioError(
             f"{path} is not an audio file that can be decoded (WAV, FLAC, MP3, Ogg Vorbis, Opus, "
-            "M4A, MP4, 3GP, AAC, AMR, WMA), or it is damaged."
+            "M4A, MP4, 3GP, AAC, AMR, WMA), or it is damaged or cut off."
         ) from error
 
 

@@ -17,14 +17,17 @@ _FORMATS = (
     *("aac", "amr", "asf", "caf", "ac3", "ape", "wv"),
 )
 _OPTIONS = {"format_whitelist": ",".join(_FORMATS)}
-# More than what an encoder puts before the first sample.
-_LENGTH_TOLERANCE_S = 0.5
-# Matroska's: too coarse to add up the lengths of packets.
-_COARSE_UNIT_S = 0.001
+# FFmpeg's own decoders of these refuse the frames that telephones send while nobody speaks.
+_DECODERS = {"amrnb": "libopencore_amrnb", "amrwb": "libopencore_amrwb"}
+# How much later than its last packet a file may say that it ends.
+_LATE_END_S = 0.5
 
 
 class ContainerFile:
     """A file that is read from its beginning to its end, as a `soundfile.SoundFile` is.
+
+    It is decoded once to count its samples: clocks of telephones drift, and what headers say of
+    streams that pause, begin late or have no index is not how long their audio is.
 
     Args:
         path: an ordinary file.
@@ -36,21 +39,24 @@ class ContainerFile:
         format, subtype, extra_info: of no meaning here.
 
     Raises:
-        SoundFileError: it is of no known format, damaged, or holds no audio.
+        SoundFileError: it is of no known format, damaged, cut off, or has no track of audio that
+            can be decoded.
     """
 
     format = subtype = extra_info = ""
 
     def __init__(self, path: str):
         with contextlib.ExitStack() as files, _errors_of_soundfile():
-            duration_s = _duration_s(path)
+            with _opened(path) as (container, stream):
+                _check_whole(container, stream)
+            with _opened(path) as (container, stream):
+                self.frames = sum(len(block) for _, block in _decoded(container, stream))
             container, stream = files.enter_context(_opened(path))
             self._blocks = _decoded(container, stream)
             nothing = stream.codec_context.sample_rate, np.zeros((0, 1), np.float32)
             self.samplerate, self._left = next(self._blocks, nothing)
             self._files = files.pop_all()
         self.channels = self._left.shape[1]
-        self.frames = round(duration_s * self.samplerate)
         self._position = 0
 
     def __enter__(self) -> "ContainerFile":
@@ -85,7 +91,7 @@ class ContainerFile:
             out[n : n + len(taken)] = taken
             self._left = self._left[len(taken) :]
             n += len(taken)
-        self._position += n
+            self._position += len(taken)
         return out[:n]
 
     def _has_more(self) -> bool:
@@ -102,13 +108,13 @@ def _errors_of_soundfile() -> Iterator[None]:
 
     try:
         yield
-    except (av.FFmpegError, ValueError, IndexError) as error:
+    except (av.FFmpegError, ValueError) as error:
         raise soundfile.SoundFileRuntimeError(str(error)) from error
 
 
 @contextlib.contextmanager
 def _opened(path: str) -> Iterator[tuple[Any, Any]]:
-    """A container and its first stream of audio; IndexError without one."""
+    """A container, and its first track of audio that can be decoded; ValueError without one."""
     import av
 
     # Given a file and not its name, FFmpeg cannot take that for an address.
@@ -116,34 +122,48 @@ def _opened(path: str) -> Iterator[tuple[Any, Any]]:
         open(path, "rb") as file,
         av.open(file, options=_OPTIONS, metadata_errors="ignore") as container,
     ):
-        yield container, container.streams.audio[0]
+        for stream in container.streams.audio:
+            if stream.codec_context is not None:
+                yield container, stream
+                return
+        raise ValueError("no track of audio that can be decoded")
 
 
-def _duration_s(path: str) -> float:
-    """The audio that packets hold: what a header says is a guess where there is no index.
-
-    Where there is one, and more is missing than an encoder's delay, it is what the header says.
-    """
-    with _opened(path) as (container, stream):
-        unit_s = float(stream.time_base)
-        spans = [(e.pts or 0, e.duration or 0) for e in container.demux(stream) if e.size]
-        declared_s = unit_s * (stream.duration or 0) if "mov" in container.format.name else 0.0
-    if unit_s < _COARSE_UNIT_S:
-        # What stands before zero fills the encoder, and no decoder returns it.
-        held_s = unit_s * sum(max(0, min(length, start + length)) for start, length in spans)
-    else:
-        # Packets may not say how long they are: the last one is taken to be as long as others.
-        starts = [start for start, _ in spans]
-        held_s = unit_s * (starts[-1] + np.median(np.diff(starts)) if starts[1:] else 0)
-    return declared_s if held_s < declared_s - _LENGTH_TOLERANCE_S else held_s
+def _check_whole(container: Any, stream: Any) -> None:
+    """ValueError where packets are missing that the file says it has."""
+    n_packets, end_s = 0, 0.0
+    for packet in container.demux():
+        if packet.size:
+            n_packets += packet.stream.index == stream.index
+            end = (packet.pts or 0) + (packet.duration or 0)
+            end_s = max(end_s, float(end * packet.time_base))
+    is_timed = "matroska" in container.format.name
+    declared_s = (container.duration or 0) * 1e-6 if is_timed else 0.0
+    if n_packets < stream.frames or end_s < declared_s - _LATE_END_S:
+        raise ValueError("it is cut off")
 
 
 def _decoded(container: Any, stream: Any) -> Iterator[tuple[int, np.ndarray]]:
     """The sample rate, and blocks ``(n, channels)``; ValueError where one of these changes."""
     import av
 
-    resampler = av.AudioResampler(format="fltp")
-    for frame in container.decode(stream):
-        for block in resampler.resample(frame):
-            if block.samples:
-                yield block.sample_rate, block.to_ndarray().T
+    resampler, decoder, kinds = av.AudioResampler(format="fltp"), _decoder_of(stream), set()
+    for packet in container.demux(stream):
+        for frame in decoder.decode(packet if packet.size else None):
+            kinds.add((frame.sample_rate, frame.layout.name))
+            if len(kinds) > 1:
+                raise ValueError(f"the kind of audio changes: {kinds}")
+            for block in resampler.resample(frame):
+                if block.samples:
+                    yield block.sample_rate, block.to_ndarray().T
+
+
+def _decoder_of(stream: Any) -> Any:
+    import av
+
+    name = _DECODERS.get(stream.codec_context.name)
+    if name is None:
+        return stream.codec_context
+    decoder = av.CodecContext.create(name, "r")
+    decoder.sample_rate, decoder.layout = stream.codec_context.sample_rate, "mono"
+    return decoder

@@ -29,10 +29,11 @@ These p-values promise few false alarms and are cautious, those of counted landm
 which are 1 for many a right track. Among candidates of which one is right a cautious method would
 be outvoted by a wrong candidate of the other. So what orders the candidates is the evidence that
 both methods have for the place of each, see `joint_evidence`. It judges, too: a wrong track with
-the evidence E is as rare as e^-E, about, and as there are two ways to judge a track, the p-value is
-2 e^-E at most. Evidence of leads is blind to some that p-values see: to a recording that the index
-holds many times, or of which a query is heard in part. So the evidence for a track is no less than
-that of its p-value where that is below 0.01, which hardly any wrong one is.
+the evidence E is as rare as e^-E, about, and for a second way to judge that counts twice, so that
+the p-value is 2 e^-E at most; those above are cautious enough to stay as they are. Evidence of
+leads is blind to some that p-values see: to a recording that the index holds many times, or of
+which a query is heard in part. So the evidence for a track is no less than that of its p-value
+where that is below 0.01, which hardly any wrong one is.
 
 R. A. Fisher, Statistical Methods for Research Workers, 4th edition, 1932, section 21.1.
 """
