@@ -180,11 +180,19 @@ def test_a_matroska_file_that_was_cut_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("flags", [{}, {"movflags": "faststart"}])
-def test_a_file_that_was_cut_is_refused(tmp_path, flags):
+@pytest.mark.parametrize("share", [0.3, 0.77, 0.99])
+def test_a_file_that_was_cut_is_refused(tmp_path, flags, share):
     path = encode(tmp_path / "clip.m4a", "ipod", "alac", sweep(9, RATE), **flags)
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     # Without the index, which stands at the end unless it was moved, nothing can be decoded.
     refused(path, r"can be decoded \(.*\), or it is damaged or cut off")
+
+
+def test_what_was_trimmed_away_is_not_heard_and_not_missed(tmp_path):
+    """The editor of a telephone leaves the packets there, and says from which second on it is."""
+    samples = sweep(6, 48000)
+    path = encode_at(tmp_path / "clip.m4a", "mp4", "alac", samples, lambda pts: pts - 96000)
+    np.testing.assert_allclose(read_audio(path, 48000), samples[96000:].mean(axis=1), atol=1e-6)
 
 
 def test_a_damaged_file_is_refused(tmp_path, rng):
